@@ -1,0 +1,74 @@
+"""The language between trainer and service, and nothing else: frozen pydantic models that travel as JSON.
+
+A trainer is pinned for weeks inside a running job and a service is redeployed daily, so the wire only
+grows: a new field has a default, no field changes its meaning, and unknown fields are ignored. Every file
+under `tests/wire/golden/` must be readable by every later version. To add a message, add a file here, a
+line below, and a golden file.
+"""
+
+from trainguard.wire.acknowledgement import Acknowledgement, AcknowledgementStatus
+from trainguard.wire.attempt import AttemptReason, AttemptReport
+from trainguard.wire.base import WIRE_VERSION, SignalName, SignalValue, WireModel
+from trainguard.wire.checkpoint import CheckpointReport, CheckpointState
+from trainguard.wire.command import (
+    ACTIONS,
+    Command,
+    Halt,
+    LowerLearningRate,
+    Order,
+    ResetMoments,
+    RewarmUp,
+    Rollback,
+    SaveNow,
+    SkipDataWindow,
+    UnknownOrder,
+)
+from trainguard.wire.envelope import Envelope, RunState
+from trainguard.wire.evaluation import Evaluation
+from trainguard.wire.finding import KINDS, Finding, FindingKind, Severity
+from trainguard.wire.incident import DecisionReport, IncidentReport, IncidentState, Verdict
+from trainguard.wire.observation import STANDARD_SIGNALS, Observation, ObservationBlock
+from trainguard.wire.receipt import Receipt, ReceiptStatus
+from trainguard.wire.run_description import Mode, RunDescription
+
+__all__ = [
+    "ACTIONS",
+    "KINDS",
+    "STANDARD_SIGNALS",
+    "WIRE_VERSION",
+    "Acknowledgement",
+    "AcknowledgementStatus",
+    "AttemptReason",
+    "AttemptReport",
+    "CheckpointReport",
+    "CheckpointState",
+    "Command",
+    "DecisionReport",
+    "Envelope",
+    "Evaluation",
+    "Finding",
+    "FindingKind",
+    "Halt",
+    "IncidentReport",
+    "IncidentState",
+    "LowerLearningRate",
+    "Mode",
+    "Observation",
+    "ObservationBlock",
+    "Order",
+    "Receipt",
+    "ReceiptStatus",
+    "ResetMoments",
+    "RewarmUp",
+    "Rollback",
+    "RunDescription",
+    "RunState",
+    "SaveNow",
+    "Severity",
+    "SignalName",
+    "SignalValue",
+    "SkipDataWindow",
+    "UnknownOrder",
+    "Verdict",
+    "WireModel",
+]

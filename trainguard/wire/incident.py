@@ -1,0 +1,56 @@
+"""Incidents and decisions as they are told to others: by a local brain to the service, by the API to people."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+from uuid import UUID
+
+from pydantic import Field
+
+from trainguard.wire.base import Attempt, Sentence, SignalValue, Step, UnixTime, WireModel
+from trainguard.wire.command import Order
+from trainguard.wire.finding import FindingKind, Severity
+
+IncidentState = Literal["open", "recovering", "watching", "resolved", "escalated"]
+"""open → recovering (a command is on its way) → watching (probation) → resolved; or escalated to a person."""
+
+Verdict = Literal["act", "propose", "wait", "nothing", "halt"]
+"""act: a command; propose: what it would do (mode ``advise``); wait: look again later; nothing: and why not."""
+
+
+class IncidentReport(WireModel):
+    """Findings that belong together, with a life."""
+
+    incident_id: UUID
+    kind: FindingKind
+    state: IncidentState
+    severity: Severity
+    attempt: Attempt
+    onset_step: Step
+    detected_step: Step
+    opened_at: UnixTime
+    updated_at: UnixTime
+    closed_at: UnixTime | None = None
+    rung: Annotated[int, Field(ge=0)] = 0
+    """Rungs of the ladder tried so far."""
+    steps_lost: Annotated[int, Field(ge=0)] = 0
+    findings: Annotated[int, Field(ge=0)] = 0
+    evidence: dict[str, SignalValue] = Field(default_factory=dict)
+    summary: Sentence = ""
+    outcome: Sentence = ""
+
+
+class DecisionReport(WireModel):
+    """The chosen rung with its reason, also when it is "nothing, because …"."""
+
+    decision_id: UUID
+    incident_id: UUID
+    decided_at: UnixTime
+    decided_by: Literal["server", "local", "person"] = "server"
+    attempt: Attempt
+    step: Step
+    verdict: Verdict
+    rung: Annotated[int, Field(ge=0)] = 0
+    orders: tuple[Order, ...] = ()
+    reason: Sentence
+    command_id: UUID | None = None
