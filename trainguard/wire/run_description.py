@@ -13,7 +13,8 @@ Mode = Literal["observe", "advise", "act"]
 """What a run allows: ``observe`` watches, ``advise`` says what it would do, ``act`` does it."""
 
 Name = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$"),
 ]
 """A name for people: 1 to 200 characters, no control characters. A run named ``<script>`` is only a name."""
 

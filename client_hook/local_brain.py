@@ -1,0 +1,206 @@
+"""The same judgement as the service's, inside the trainer: eyes always, decisions only where it is in charge.
+
+It watches every observation in the worker thread, so that an alarm leaves at once. It decides where no server
+was ever named (with the run's whole playbook), or while the server's lease has run out (from the safe playbook
+only). A command from the server always wins: the revision it carries fences the two brains from each other.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from trainguard.detectors import Panel
+from trainguard.policy import Judgement, Playbook, PolicyMemory, Situation, follow, judge
+from trainguard.wire import (
+    Acknowledgement,
+    CheckpointReport,
+    Command,
+    Finding,
+    Mode,
+    Observation,
+    Receipt,
+    RunState,
+    WireModel,
+)
+
+
+@dataclass(frozen=True)
+class Concern:
+    """Local findings on their way to the training thread, which guards the checkpoints."""
+
+    onset_step: int
+    attempt: int
+    message: str
+
+
+@dataclass
+class Standing:
+    """Where the trainer stands; written by the training thread, read by the worker."""
+
+    attempt: int = 0
+    revision: int = 0
+    run_state: RunState = "running"
+
+
+@dataclass(frozen=True)
+class Considered:
+    """What came of a batch of items: messages for the envelope, orders for the boundary, and the hurry."""
+
+    messages: list[WireModel] = field(default_factory=list)
+    commands: list[Command] = field(default_factory=list)
+    concerns: list[Concern] = field(default_factory=list)
+    flush_now: bool = False
+
+
+class LocalBrain:
+    """Panel and policy of one trainer process. Not a thread: its owner calls it from one place at a time."""
+
+    def __init__(
+        self,
+        *,
+        run_id: UUID,
+        mode: Mode,
+        standing: Standing,
+        clock: Callable[[], float],
+        has_server: bool,
+        playbook: Playbook | None = None,
+        sensitivity: str = "normal",
+        memory: PolicyMemory | None = None,
+        lease_seconds: float = 60.0,
+        remember: Callable[[PolicyMemory], None] = lambda memory: None,
+    ) -> None:
+        self._run_id = run_id
+        self._mode: Mode = mode
+        self._standing = standing
+        self._clock = clock
+        self._has_server = has_server
+        self._lease_until = clock() + lease_seconds if has_server else 0.0
+        self._own_playbook = playbook or Playbook.default()
+        self._memory = memory or PolicyMemory()
+        self._remember = remember
+        self._panel = Panel(sensitivity=sensitivity)
+        # The panel is fed by the worker and saved and rewound by the training thread.
+        self._lock = threading.Lock()
+        self._attempt_watched = standing.attempt
+        self._checkpoints: dict[UUID, CheckpointReport] = {}
+        self.seen_step = -1
+        """The last step of the present attempt that the panel has judged."""
+
+    @property
+    def is_in_charge(self) -> bool:
+        """Whether decisions are made here: no server was named, or its lease has run out."""
+        return not self._has_server or self._clock() >= self._lease_until
+
+    @property
+    def playbook(self) -> Playbook:
+        """The whole one where no server was named; the safe one while a server is out of reach."""
+        return Playbook.safe() if self._has_server else self._own_playbook
+
+    @property
+    def memory(self) -> PolicyMemory:
+        """What policy remembers; never rewound."""
+        return self._memory
+
+    def heard(self, receipt: Receipt) -> None:
+        """A receipt renews the server's lease."""
+        self._lease_until = self._clock() + receipt.lease_seconds
+
+    def save(self) -> dict[str, Any]:
+        """The detectors' memory, for a checkpoint. JSON values."""
+        with self._lock:
+            return dict(self._panel.state_dict())
+
+    def rewind(self, saved: Mapping[str, Any] | None, *, attempt: int, next_step: int) -> None:
+        """Let the detectors go back with the model; policy's memory stays as it is."""
+        with self._lock:
+            if saved:
+                self._panel.load_state_dict(saved)
+            else:
+                self._panel.reset()
+            self._attempt_watched = attempt
+            self.seen_step = next_step - 1
+
+    def consider(self, items: Sequence[object]) -> Considered:
+        """Judge what happened, in its order."""
+        considered = Considered()
+        findings: list[Finding] = []
+        acknowledgements: list[Acknowledgement] = []
+        for item in items:
+            if isinstance(item, Observation):
+                found = self._watch(item)
+                if found:
+                    findings += found
+                    considered.messages.extend(found)
+                    considered.concerns.extend(
+                        Concern(one.onset_step, one.attempt, one.message) for one in found if one.severity != "info"
+                    )
+                # Deciding per observation keeps the answer independent of how they were batched.
+                if self._has_something_to_judge(findings):
+                    self._judge(findings, acknowledgements, item.step, considered)
+                    findings, acknowledgements = [], []
+            elif isinstance(item, CheckpointReport):
+                self._checkpoints[item.checkpoint_id] = item
+            elif isinstance(item, Acknowledgement):
+                acknowledgements.append(item)
+        if acknowledgements and self._memory.active():
+            self._judge(findings, acknowledgements, max(self.seen_step, 0), considered)
+        hurry = considered.flush_now or bool(considered.concerns) or bool(acknowledgements)
+        return Considered(considered.messages, considered.commands, considered.concerns, hurry)
+
+    def finish(self) -> list[WireModel]:
+        """Judge the end of the run: what was healed is resolved, the rest is handed to a person."""
+        considered = Considered()
+        if self._memory.active():
+            self._judge([], [], max(self.seen_step, 0), considered)
+        return considered.messages
+
+    def _watch(self, observation: Observation) -> list[Finding]:
+        with self._lock:
+            # Steps of an abandoned attempt are history; the detectors are back before them already.
+            if observation.attempt < self._attempt_watched:
+                return []
+            self._attempt_watched = observation.attempt
+            self.seen_step = observation.step
+            return self._panel.update(observation)
+
+    def _has_something_to_judge(self, findings: Sequence[Finding]) -> bool:
+        return (self.is_in_charge and bool(findings)) or bool(self._memory.active())
+
+    def _judge(
+        self,
+        findings: Sequence[Finding],
+        acknowledgements: Sequence[Acknowledgement],
+        step: int,
+        considered: Considered,
+    ) -> None:
+        with self._lock:
+            vitals = self._panel.vitals()
+        situation = Situation(
+            run_id=self._run_id,
+            mode=self._mode,
+            attempt=self._standing.attempt,
+            revision=self._standing.revision,
+            step=step,
+            vitals=vitals,
+            findings=tuple(findings) if self.is_in_charge else (),
+            acknowledgements=tuple(acknowledgements),
+            checkpoints=tuple(self._checkpoints.values()),
+            decided_by="local",
+            run_state=self._standing.run_state,
+        )
+        now = self._clock()
+        if self.is_in_charge:
+            judgement = judge(self._memory, situation, self.playbook, now)
+        else:
+            # What was begun here is still followed to its end, so that it is never begun twice.
+            judgement = follow(Judgement.begin(self._memory), situation, self.playbook, now)
+        if judgement.memory != self._memory:
+            self._memory = judgement.memory
+            self._remember(judgement.memory)
+        considered.messages.extend(judgement.incidents)
+        considered.messages.extend(judgement.decisions)
+        considered.commands.extend(judgement.commands)

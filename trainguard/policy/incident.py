@@ -1,0 +1,87 @@
+"""An incident: findings that belong together, with a life, and what policy must remember of it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from uuid import UUID
+
+from pydantic import Field
+
+from trainguard.wire import FindingKind, IncidentReport, SignalValue
+from trainguard.wire.base import Step, UnixTime
+
+FAMILIES: dict[str, tuple[str, ...]] = {
+    # A bad step shows itself as a gradient first, then a spike, then NaN: one trouble, one incident.
+    "instability": ("non_finite", "loss_spike", "divergence", "grad_explosion", "loss_scale_collapse"),
+}
+"""Kinds that are faces of one trouble; every other kind is a family of its own."""
+
+GRAVITY: dict[str, int] = {"divergence": 4, "non_finite": 3, "loss_spike": 2, "grad_explosion": 1}
+"""Which name an incident bears when several kinds joined it."""
+
+
+def family_of(kind: str) -> str:
+    """The family of a kind of finding.
+
+    >>> family_of("loss_spike"), family_of("plateau")
+    ('instability', 'plateau')
+    """
+    for family, kinds in FAMILIES.items():
+        if kind in kinds:
+            return family
+    return kind
+
+
+def graver(first: FindingKind, second: FindingKind) -> FindingKind:
+    """The kind that names an incident in which both were seen.
+
+    >>> graver("loss_spike", "divergence")
+    'divergence'
+    """
+    return second if GRAVITY.get(second, 0) > GRAVITY.get(first, 0) else first
+
+
+class Incident(IncidentReport):
+    """What is told of an incident (`IncidentReport`) and the private marks of its life."""
+
+    family: str
+    last_finding_step: Step
+    failed_step: Step
+    """The furthest step of the trouble so far: probation ends beyond it."""
+    loss_before: SignalValue | None = None
+    loss_band: SignalValue | None = None
+    """Centre and robust width of the loss before the onset: the band to come back to."""
+    command_id: UUID | None = None
+    """The command on its way while ``recovering``."""
+    command_expires_at: UnixTime | None = None
+    restored_step: Step | None = None
+    """Where the last rollback of this incident went back to."""
+    watch_until_step: Step | None = None
+    wait_until_step: Step | None = None
+    """A warning may heal until this step."""
+    decided: str = ""
+    """Marks the situation that the latest decision covered, so that it is not decided again and again."""
+    fruitless: Annotated[int, Field(ge=0)] = 0
+    """Commands of the present rung that were refused or expired."""
+    relapses: Annotated[int, Field(ge=0)] = 0
+
+    @property
+    def is_active(self) -> bool:
+        """Whether its life goes on."""
+        return self.state in ("open", "recovering", "watching")
+
+    def report(self) -> IncidentReport:
+        """What is told to others, without the private marks."""
+        return IncidentReport(**{name: getattr(self, name) for name in IncidentReport.model_fields})
+
+    def loss_is_back(self, level: float | None) -> bool:
+        """Whether ``level`` (a median of recent losses) lies in the band of before the onset, or below it.
+
+        Where no band was known (trouble from the first steps) any finite level counts.
+        """
+        if level is None or level != level or level in (float("inf"), float("-inf")):
+            return False
+        if self.loss_before is None or self.loss_before != self.loss_before:
+            return True
+        width = self.loss_band if self.loss_band is not None and self.loss_band == self.loss_band else 0.0
+        return level <= self.loss_before + max(4.0 * width, 0.05 * abs(self.loss_before))

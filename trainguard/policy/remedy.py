@@ -1,0 +1,120 @@
+"""From a rung to orders: which checkpoint, how strong a cut, how much data to pass over."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from trainguard.policy.incident import Incident
+from trainguard.policy.playbook import SMALLEST_FACTOR, Rung
+from trainguard.wire import (
+    CheckpointReport,
+    Halt,
+    LowerLearningRate,
+    Order,
+    ResetMoments,
+    RewarmUp,
+    Rollback,
+    SkipDataWindow,
+)
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """Orders and the words that explain them; no orders means that nothing safe could be done."""
+
+    orders: tuple[Order, ...]
+    sentence: str
+
+
+def choose_checkpoint(
+    checkpoints: Iterable[CheckpointReport], onset_step: int, *, below_step: int | None = None
+) -> CheckpointReport | None:
+    """The newest confirmed checkpoint from before the onset; with ``below_step``, one older than that.
+
+    A checkpoint's step is the *next* step to make, so one of step ``onset_step`` holds no bad update yet.
+    Candidates and suspects are never chosen. Where nothing older than ``below_step`` is left, the oldest
+    that is left is taken again: deeper is a wish, not a condition.
+    """
+    good = sorted(
+        (one for one in checkpoints if one.state == "confirmed" and one.step <= onset_step),
+        key=lambda one: (one.step, one.attempt, one.saved_at),
+    )
+    if not good:
+        return None
+    if below_step is None:
+        return good[-1]
+    older = [one for one in good if one.step < below_step]
+    return older[-1] if older else good[0]
+
+
+def choose_factor(rung: Rung, evidence: Mapping[str, float]) -> tuple[float, str]:
+    """How strongly to cut the rate, and why.
+
+    The run's own numbers say it best: a rate that is 20 times its healthy value is cut to a twentieth in one
+    move, not in five halvings. Without evidence the rung's own factor holds. Never below 1/32.
+
+    >>> rung = Rung(name="first", learning_rate_factor=0.5)
+    >>> choose_factor(rung, {"learning_rate_before": 1e-3, "learning_rate_at": 2e-2})[0]
+    0.05
+    >>> choose_factor(rung, {})
+    (0.5, '')
+    """
+    if not rung.factor_from_evidence:
+        return rung.learning_rate_factor, ""
+    best, why = rung.learning_rate_factor, ""
+    for signal, words in (("learning_rate", "the rate"), ("update_ratio", "the update/parameter ratio")):
+        before, at = evidence.get(f"{signal}_before"), evidence.get(f"{signal}_at")
+        if before is None or at is None or not (math.isfinite(before) and math.isfinite(at)):
+            continue
+        if before <= 0 or at <= 0 or at / before < 2.0:
+            continue
+        factor = max(before / at, SMALLEST_FACTOR)
+        if factor < best:
+            best, why = factor, f"{words} was {at / before:.3g} times its healthy value"
+            break
+    return float(f"{best:.4g}"), why
+
+
+def compose(rung: Rung, incident: Incident, checkpoints: Iterable[CheckpointReport], rung_index: int) -> Remedy:
+    """The orders of ``rung`` for ``incident``, or a remedy without orders and the reason why."""
+    if rung.halt:
+        return Remedy((Halt(),), "halt the training with a report")
+    orders: list[Order] = []
+    words: list[str] = []
+    if rung.rollback != "none":
+        below = incident.restored_step
+        if rung.rollback == "deeper" and below is None and rung_index:
+            nearest = choose_checkpoint(checkpoints, incident.onset_step)
+            below = nearest.step if nearest else None
+        chosen = choose_checkpoint(
+            checkpoints, incident.onset_step, below_step=below if rung.rollback == "deeper" else None
+        )
+        if chosen is None:
+            return Remedy((), f"no confirmed checkpoint from before the onset at step {incident.onset_step} is known")
+        orders.append(Rollback(checkpoint_id=chosen.checkpoint_id))
+        words.append(f"roll back to the confirmed checkpoint of step {chosen.step}")
+    factor, why = choose_factor(rung, incident.evidence)
+    if factor < 1:
+        orders.append(LowerLearningRate(factor=factor))
+        words.append(f"multiply the learning rate by {factor:.4g}" + (f" ({why})" if why else ""))
+    if rung.reset_moments:
+        orders.append(ResetMoments())
+        words.append("reset the optimizer's moments")
+    if rung.skip_batches:
+        # The trouble may lie in the data: pass over as much again as it has already cost.
+        cost = incident.failed_step - incident.onset_step
+        batches = min(max(rung.skip_batches, cost), 4 * rung.skip_batches)
+        orders.append(SkipDataWindow(batches=batches))
+        words.append(f"pass over the next {batches} batches")
+    if rung.rewarm_steps:
+        orders.append(RewarmUp(steps=rung.rewarm_steps))
+        words.append(f"re-warm over {rung.rewarm_steps} steps")
+    return Remedy(tuple(orders), _listed(words))
+
+
+def _listed(words: list[str]) -> str:
+    if len(words) < 2:
+        return "".join(words)
+    return ", ".join(words[:-1]) + " and " + words[-1]
