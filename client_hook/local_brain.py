@@ -15,6 +15,7 @@ from uuid import UUID
 
 from trainguard.detectors import Panel
 from trainguard.policy import Judgement, Playbook, PolicyMemory, Situation, follow, judge
+from trainguard.policy.incident import family_of
 from trainguard.wire import (
     Acknowledgement,
     CheckpointReport,
@@ -28,9 +29,13 @@ from trainguard.wire import (
 )
 
 
+FORGET_TROUBLE_AFTER_STEPS = 2_000
+"""A level that has lasted so long without a new finding is how the run now is, healthy or not."""
+
+
 @dataclass(frozen=True)
 class Concern:
-    """Local findings on their way to the training thread, which guards the checkpoints."""
+    """A critical local finding on its way to the training thread, which guards the checkpoints."""
 
     onset_step: int
     attempt: int
@@ -87,6 +92,10 @@ class LocalBrain:
         self._lock = threading.Lock()
         self._attempt_watched = standing.attempt
         self._checkpoints: dict[UUID, CheckpointReport] = {}
+        # What is the matter right now, whoever is in charge: it keeps checkpoints from being confirmed.
+        self._complaints = PolicyMemory()
+        self.is_troubled = False
+        """Whether something that was found has not healed yet."""
         self.seen_step = -1
         """The last step of the present attempt that the panel has judged."""
 
@@ -122,6 +131,8 @@ class LocalBrain:
             else:
                 self._panel.reset()
             self._attempt_watched = attempt
+            self._complaints = PolicyMemory()
+            self.is_troubled = False
             self.seen_step = next_step - 1
 
     def consider(self, items: Sequence[object]) -> Considered:
@@ -164,8 +175,26 @@ class LocalBrain:
             if observation.attempt < self._attempt_watched:
                 return []
             self._attempt_watched = observation.attempt
+            findings = self._panel.update(observation)
+            if findings or self.is_troubled:
+                self._complain(findings, observation.step)
             self.seen_step = observation.step
-            return self._panel.update(observation)
+            return findings
+
+    def _complain(self, findings: Sequence[Finding], step: int) -> None:
+        situation = Situation(
+            run_id=self._run_id,
+            mode="observe",
+            attempt=self._attempt_watched,
+            revision=self._standing.revision,
+            step=step,
+            vitals=self._panel.vitals(),
+            findings=tuple(one for one in findings if family_of(one.kind) == "instability"),
+        )
+        self._complaints = judge(self._complaints, situation, self._own_playbook, self._clock()).memory
+        self.is_troubled = any(
+            step - incident.last_finding_step < FORGET_TROUBLE_AFTER_STEPS for incident in self._complaints.active()
+        )
 
     def _has_something_to_judge(self, findings: Sequence[Finding]) -> bool:
         return (self.is_in_charge and bool(findings)) or bool(self._memory.active())

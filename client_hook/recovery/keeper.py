@@ -1,0 +1,121 @@
+"""Takes checkpoints, judges them, and gives them back: the store and the ledger behind one door.
+
+A checkpoint is checked finite before it is written, is a candidate until a quiet stretch has followed, and
+only then confirmed good. The newest confirmed ones are never rotated away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+from uuid import UUID, uuid4
+
+from client_hook.recovery.checkpoints import CheckpointLedger, CheckpointRecord, Checkpoints
+from client_hook.recovery.snapshot import Snapshot, TrainingState
+from trainguard.wire import CheckpointReport
+
+
+class CheckpointKeeper:
+    """Used from the training thread only."""
+
+    def __init__(
+        self,
+        *,
+        state: TrainingState,
+        store: Checkpoints,
+        ledger: CheckpointLedger,
+        every: int,
+        clock: Callable[[], float],
+        memory: Callable[[], Mapping[str, Any]],
+        tell: Callable[[CheckpointReport], None],
+        remember: Callable[[], None],
+    ) -> None:
+        self._state = state
+        self._store = store
+        self.ledger = ledger
+        self.every = every
+        self._clock = clock
+        self._memory = memory
+        self._tell = tell
+        self._remember = remember
+        self.why_not_saved = ""
+
+    def is_due(self, next_step: int) -> bool:
+        """Whether a checkpoint belongs at this boundary."""
+        return next_step > 0 and next_step % self.every == 0
+
+    def save(self, *, attempt: int, next_step: int, is_initial: bool = False) -> CheckpointReport | None:
+        """Take a consistent copy now; it is written by the store (in the background, on disk).
+
+        ``None`` where the state is not finite, with the reason in ``why_not_saved``.
+        """
+        snapshot = self._state.capture()
+        snapshot.is_initial = is_initial
+        snapshot.memory = dict(self._memory())
+        if not snapshot.is_finite():
+            self.why_not_saved = f"the state after step {next_step - 1} is not finite"
+            return None
+        checkpoint_id = uuid4()
+        size_bytes = self._store.save(snapshot, checkpoint_id=checkpoint_id, attempt=attempt, step=next_step)
+        record = CheckpointRecord(
+            checkpoint_id=checkpoint_id,
+            attempt=attempt,
+            step=next_step,
+            # Nothing came before the first state, so there is nothing it could have caught.
+            state="confirmed" if is_initial else "candidate",
+            saved_at=self._clock(),
+            size_bytes=size_bytes,
+            place=self._store.place,
+        )
+        self._changed(self.ledger.added(record))
+        self._rotate()
+        return self.report(checkpoint_id)
+
+    def confirm(self, seen_step: int) -> None:
+        """The detectors have judged every step up to ``seen_step`` and nothing is the matter."""
+        changes = list(self.ledger.quiet(seen_step))
+        if changes:
+            self._changed(changes)
+            self._rotate()
+
+    def suspect(self, onset_step: int, reason: str) -> None:
+        """An incident reaches back to ``onset_step``: what was saved since holds its updates."""
+        self._changed(self.ledger.suspect_from(onset_step, reason))
+
+    def distrust(self, checkpoint_id: UUID, reason: str) -> None:
+        """One checkpoint turned out to be unusable."""
+        self._changed(self.ledger.distrust(checkpoint_id, reason))
+
+    def rolled_back(self, *, to_step: int, attempt: int) -> None:
+        """What the abandoned branch saved is of no more use."""
+        self._changed(self.ledger.rolled_back(to_step, attempt))
+        self._rotate()
+
+    def reports(self) -> list[CheckpointReport]:
+        """The latest report of every checkpoint that is still there."""
+        return [report for report in self.ledger.reports() if report.state != "removed"]
+
+    def report(self, checkpoint_id: UUID) -> CheckpointReport | None:
+        """The latest report of one checkpoint."""
+        return next((one for one in self.ledger.reports() if one.checkpoint_id == checkpoint_id), None)
+
+    def load(self, checkpoint_id: UUID) -> Snapshot:
+        """Read a checkpoint whole. Raises ``CheckpointInvalid`` where it is missing, torn or changed."""
+        return self._store.load(checkpoint_id)
+
+    def close(self) -> None:
+        """Wait for what is still being written."""
+        self._store.close()
+
+    def _rotate(self) -> None:
+        for checkpoint_id in self.ledger.rotation():
+            self._store.remove(checkpoint_id)
+            self._changed(self.ledger.removed(checkpoint_id))
+
+    def _changed(self, reports: Iterable[CheckpointReport]) -> None:
+        told = False
+        for report in reports:
+            self._tell(report)
+            told = True
+        if told:
+            self._remember()

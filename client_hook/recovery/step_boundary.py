@@ -1,0 +1,161 @@
+"""The one place per step where the world may change.
+
+A command passes the journal (was it handled before?), the fence (attempt, revision, expiry) and the check of
+each of its actions before anything is touched; then it is written down, applied, and written down again. Never
+twice. What cannot be completed ends in ``TrainingHalted``, never in a half-restored model that trains on.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pydantic import JsonValue
+
+from client_hook.recovery.actions import ACTIONS, Applied
+from client_hook.recovery.actions.base import Action
+from client_hook.recovery.journal import JournalLike
+from client_hook.recovery.training import Training
+from trainguard.wire import (
+    Acknowledgement,
+    AcknowledgementStatus,
+    AttemptReport,
+    Command,
+    UnknownOrder,
+    WireModel,
+)
+
+_logger = logging.getLogger("trainguard")
+
+
+@dataclass(frozen=True)
+class Handled:
+    """What became of a command."""
+
+    acknowledgement: Acknowledgement
+    is_repeated: bool = False
+    """Handled before: acknowledged again, not applied again."""
+    must_halt: bool = False
+    attempt: AttemptReport | None = None
+    """The attempt that began with it."""
+
+
+class StepBoundary:
+    """Applies commands, at most one per step, on the training thread."""
+
+    def __init__(self, training: Training, journal: JournalLike, clock: Callable[[], float]) -> None:
+        self._training = training
+        self._journal = journal
+        self._clock = clock
+        self.server_ahead_seconds = 0.0
+        """How far the issuer's clock is ahead of ours; expiry is by the issuer's."""
+
+    def handle(self, command: Command) -> Handled:
+        """Apply ``command`` or refuse it with a sentence."""
+        known = self._journal.handled(command.command_id)
+        if known is not None:
+            return Handled(known, is_repeated=True)
+        refusal = self._fence(command)
+        if refusal:
+            return self._refused(command, refusal)
+        prepared: list[tuple[Action[WireModel], WireModel]] = []
+        for order in command.orders:
+            if isinstance(order, UnknownOrder):
+                return self._refused(command, f"this trainer does not know the action {order.action!r}; update it")
+            action = ACTIONS[order.action]()
+            refusal = action.check(order, self._training)
+            if refusal:
+                return self._refused(command, f"{order.action}: {refusal}")
+            prepared.append((action, order))
+        return self._apply(command, prepared)
+
+    def _fence(self, command: Command) -> str:
+        position = self._training.position
+        if command.attempt != position.attempt:
+            return f"it was decided for attempt {command.attempt}, and this is attempt {position.attempt}"
+        if command.revision != position.revision:
+            return (
+                f"it was decided on revision {command.revision}, and this is revision {position.revision}: "
+                "something else was applied in the meantime"
+            )
+        now = self._clock() + self.server_ahead_seconds
+        if command.expires_at < now:
+            return f"it expired {now - command.expires_at:.0f} s ago"
+        return ""
+
+    def _refused(self, command: Command, reason: str) -> Handled:
+        acknowledgement = self._acknowledge(command, "refused", f"Refused: {reason}.", self._training.position.step)
+        # A refusal is remembered too: the same command gets the same answer.
+        self._journal.remember_handled(acknowledgement)
+        return Handled(acknowledgement)
+
+    def _apply(self, command: Command, prepared: list[tuple[Action[WireModel], WireModel]]) -> Handled:
+        position, rate = self._training.position, self._training.rate
+        made, attempt_before = position.step, position.attempt
+        try:
+            self._journal.begin(command)
+        except OSError as error:
+            # Without the journal nobody could know after a crash that this was done: in doubt do nothing.
+            acknowledgement = self._acknowledge(command, "refused", f"Refused: {error}.", made)
+            return Handled(acknowledgement)
+        sentences: list[str] = []
+        changes: dict[str, JsonValue] = {}
+        try:
+            for action, order in prepared:
+                applied: Applied = action.apply(order, self._training)
+                sentences.append(applied.sentence)
+                changes.update(applied.changes)
+        except Exception as error:
+            _logger.exception("a command failed half-way")
+            position.revision += 1
+            words = f"Failed after {len(sentences)} of {len(prepared)} actions: {type(error).__name__}: {error}"
+            acknowledgement = self._acknowledge(command, "failed", words, made, changes)
+            self._journal.complete(acknowledgement, attempt=position.attempt, lr_scale=rate.scale)
+            return Handled(acknowledgement, must_halt=True)
+        position.revision += 1
+        changes["learning_rates"] = [list(rates) for rates in self._scheduled_rates()]
+        changes["lr_scale"] = rate.scale
+        sentence = "; ".join(sentences)
+        acknowledgement = self._acknowledge(command, "applied", f"{sentence[:1].upper()}{sentence[1:]}.", made, changes)
+        self._journal.complete(acknowledgement, attempt=position.attempt, lr_scale=rate.scale)
+        began = None
+        if position.attempt != attempt_before:
+            began = AttemptReport(
+                attempt=position.attempt,
+                parent=attempt_before,
+                start_step=position.next_step,
+                reason="rollback",
+                began_at=self._clock(),
+                command_id=command.command_id,
+                note=command.reason,
+            )
+        return Handled(acknowledgement, must_halt=command.action == "halt", attempt=began)
+
+    def _acknowledge(
+        self,
+        command: Command,
+        status: AcknowledgementStatus,
+        reason: str,
+        step: int,
+        changes: dict[str, JsonValue] | None = None,
+    ) -> Acknowledgement:
+        position = self._training.position
+        return Acknowledgement(
+            command_id=command.command_id,
+            status=status,
+            action=command.action,
+            attempt=position.attempt,
+            revision=position.revision,
+            step=max(step, 0),
+            next_step=position.next_step,
+            handled_at=self._clock(),
+            reason=reason,
+            changes=changes or {},
+        )
+
+    def _scheduled_rates(self) -> list[list[float]]:
+        return [
+            [float(group["lr"]) for group in optimizer.param_groups if "lr" in group]
+            for optimizer in self._training.state.optimizers
+        ]
