@@ -1,0 +1,103 @@
+"""How signals see tensors: dense, real, local, and without any trace in autograd."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+HALF_TYPES = (torch.float16, torch.bfloat16)
+
+
+def parameters_of(optimizer: Optimizer) -> list[Tensor]:
+    """The optimizer's parameters, each once, in group order."""
+    seen: dict[int, Tensor] = {}
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            seen.setdefault(id(parameter), parameter)
+    return list(seen.values())
+
+
+def local(tensor: Tensor) -> Tensor:
+    """This rank's shard of a DTensor, anything else as it is; a signal never starts a collective."""
+    to_local = getattr(tensor, "to_local", None)
+    return tensor if to_local is None else to_local()
+
+
+def real_values(tensor: Tensor) -> Tensor:
+    """All stored numbers of ``tensor`` as one dense real tensor; of a dense one a view, never a copy.
+
+    A sparse gradient is coalesced first: its duplicates are *added* by the optimizer, so the norm of the
+    uncoalesced values would be wrong. Coalescing makes a new tensor; the user's stays as it was.
+    """
+    tensor = local(tensor.detach())
+    if tensor.layout is not torch.strided:
+        if tensor.layout is torch.sparse_coo:
+            tensor = tensor.coalesce().values()
+        else:
+            tensor = tensor.values()
+    if tensor.is_complex():
+        tensor = torch.view_as_real(tensor.resolve_conj())
+    return tensor
+
+
+def gradients_of(optimizer: Optimizer) -> list[Tensor]:
+    """Dense real values of every gradient there is, empty ones left out."""
+    gradients: list[Tensor] = []
+    for parameter in parameters_of(optimizer):
+        gradient = parameter.grad
+        if gradient is None:
+            continue
+        values = real_values(gradient)
+        if values.numel():
+            gradients.append(values)
+    return gradients
+
+
+def by_kind(tensors: Iterable[Tensor]) -> dict[tuple[torch.device, torch.dtype], list[Tensor]]:
+    """Grouped by device and dtype, which is what ``torch._foreach_*`` wants for its fast path."""
+    groups: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
+    for tensor in tensors:
+        groups.setdefault((tensor.device, tensor.dtype), []).append(tensor)
+    return groups
+
+
+def total_norm(tensors: Iterable[Tensor]) -> Tensor | None:
+    """The global L2 norm as a 0-dim tensor on the first tensor's device; ``None`` of nothing.
+
+    float16 and bfloat16 are summed in float32. The squares are summed in float32 too, so gradients beyond
+    1.8e19 give an infinite norm: rightly so, since Adam's second moment overflows on the same square.
+    """
+    totals: list[Tensor] = []
+    for (_, dtype), group in by_kind(tensors).items():
+        norms = torch._foreach_norm(group, 2.0, dtype=torch.float32 if dtype in HALF_TYPES else None)
+        totals.append(torch.linalg.vector_norm(torch.stack(norms)))
+    return together(totals)
+
+
+def together(norms: Sequence[Tensor]) -> Tensor | None:
+    """The norm of parts from their norms: the root of the sum of squares, on the first part's device."""
+    if not norms:
+        return None
+    if len(norms) == 1:
+        return norms[0]
+    first = norms[0]
+    widest = torch.float64 if any(norm.dtype == torch.float64 for norm in norms) else torch.float32
+    moved = [norm.to(device=first.device, dtype=widest, non_blocking=first.is_cuda) for norm in norms]
+    norm: Tensor = torch.linalg.vector_norm(torch.stack(moved))
+    return norm
+
+
+def count_nonfinite(tensors: Iterable[Tensor]) -> Tensor | float:
+    """How many elements are NaN or infinite: a 0-dim tensor per device summed up, without a host read."""
+    counts = [
+        torch.count_nonzero(~torch.isfinite(tensor))
+        for tensor in tensors
+        if tensor.is_floating_point() and tensor.numel()
+    ]
+    if not counts:
+        return 0.0
+    device = counts[0].device
+    return torch.stack([count.to(device, non_blocking=device.type == "cuda") for count in counts]).sum()
