@@ -1,0 +1,222 @@
+"""The loss goes up and does not come back: at once, or so slowly that no single point betrays it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from statistics import median
+from typing import ClassVar
+
+from pydantic import JsonValue
+
+from trainguard.detectors.base import Detector
+from trainguard.detectors.drift import BlockTrend
+from trainguard.detectors.snapshot import State, flag_in, list_in, mapping_in, number_in, numbers_in, text_in, whole_in
+from trainguard.detectors.watch import Watch
+from trainguard.wire import Finding, FindingKind, Severity
+
+RUNAWAY_POINTS = 3
+"""So many points in a row, three times the level and rising, need no further patience."""
+RUNAWAY_FACTOR = 3.0
+NEWEST = 5
+"""Points whose median says where the loss is now."""
+COMING_BACK = 0.35
+"""An excursion of which less than this share is left is healing, not diverging."""
+BLOCKS = (8, 64)
+"""Points per block of the fast and the slow trend."""
+LEAST_SHIFT = 0.1
+"""Share of the level below which a rise of many bands alone is not critical."""
+MONOTONE = 0.6
+GRAVE = 0.2
+"""Share of the best level above which a drift, or of the former one above which a shift, is critical."""
+
+
+class Divergence(Detector):
+    """Level shift and trend, each told once, and once more when it becomes critical.
+
+    *Sudden*: the loss left its band and after ``patience`` points its newest median is still half again as high
+    as before, or ``z`` bands above, and not on its way back: critical. Growth through all bounds (three points,
+    each higher, beyond three times the level) is critical at once. A smaller rise that lasts until the
+    baseline adopts the new level is a warning: a change of data does that too.
+
+    *Slow*: medians of blocks rise over their best stretch (`drift.BlockTrend`; Mann-Kendall, Mann 1945): a
+    warning from ``drift`` of the level on, critical from a fifth on.
+
+    `LossSpike` is the better choice for the first word on a jump; this one waits to see whether it heals.
+
+    >>> from trainguard.wire import Observation
+    >>> divergence = Divergence()
+    >>> losses = [2.0 + 0.05 * (step % 4) for step in range(60)] + [4.0 + 0.02 * (step % 3) for step in range(20)]
+    >>> found = [divergence.update(Observation(0, step, 0.0, {"loss": loss})) for step, loss in enumerate(losses)]
+    >>> [(finding.step, finding.onset_step, finding.severity) for finding in found if finding]
+    [(65, 60, 'critical')]
+    """
+
+    name: ClassVar[str] = "divergence"
+    kind: ClassVar[FindingKind] = "divergence"
+
+    def __init__(
+        self,
+        *,
+        sensitivity: str = "normal",
+        patience: float = 6,
+        z: float = 12.0,
+        factor: float = 1.5,
+        drift: float = 0.08,
+        drift_z: float = 6.0,
+    ) -> None:
+        """``factor`` is the rise, over a level's own size, that needs no great z; ``drift`` is a share of the best
+        level, ``drift_z`` the same rise in the scatter of block medians."""
+        self._trends = tuple(BlockTrend(block=size) for size in BLOCKS)
+        super().__init__(sensitivity=sensitivity)
+        self.patience = self._threshold("patience", patience)
+        self.z = self._threshold("z", z)
+        self.factor = self._threshold("factor", factor)
+        self.drift = self._threshold("drift", drift)
+        self.drift_z = self._threshold("drift_z", drift_z)
+
+    def _reset(self) -> None:
+        self._begin_trends()
+        self._end_excursion()
+
+    def _begin_trends(self) -> None:
+        """A jump that was told is no drift as well: the trends begin anew on the level it led to."""
+        for trend in self._trends:
+            trend.reset()
+        self._drifting = ""
+
+    def _end_excursion(self) -> None:
+        self._told = False
+        self._above: deque[float] = deque(maxlen=NEWEST)
+        self._peak = 0.0
+        self._rising = 0
+        self._onset = 0
+        self._points = 0
+
+    def judge(self, watch: Watch) -> Finding | None:
+        """See `Detector.judge`."""
+        if watch.resumed:
+            self._end_excursion()
+        if not watch.loss_seen or watch.loss_value is None:
+            return None
+        sudden = self._judge_excursion(watch, watch.loss_value)
+        slow = self._judge_drift(watch, watch.loss_value)
+        return sudden or slow
+
+    def _judge_excursion(self, watch: Watch, loss: float) -> Finding | None:
+        base = watch.loss
+        if base.rebased:
+            return self._judge_shift(watch)
+        if base.calm:
+            if self._points:
+                self._end_excursion()
+            return None
+        if not self._points:
+            self._onset = watch.onset()
+        self._points += 1
+        rise = base.rise
+        self._above.append(loss)
+        self._rising = self._rising + 1 if rise > self._peak and base.z > self.z * self.strictness else 0
+        self._peak = max(self._peak, rise)
+        if self._told or watch.grace:
+            return None
+        size = abs(base.center)
+        if self._rising >= RUNAWAY_POINTS and rise > (RUNAWAY_FACTOR - 1) * size:
+            return self._tell(watch, "and is growing through all bounds")
+        if self._points < self.patience * self.strictness:
+            return None
+        now = median(self._above) - base.center
+        band = max(base.band, 0.5 * base.long_band)
+        is_high = now > (self.factor - 1) * size or now > max(self.z * self.strictness * band, LEAST_SHIFT * size)
+        if not is_high or now < 4 * max(base.band, base.long_band) or now < COMING_BACK * self._peak:
+            return None
+        return self._tell(watch, f"and has not come back for {self._points} points")
+
+    def _judge_shift(self, watch: Watch) -> Finding | None:
+        told, onset = self._told, self._onset
+        before, now = watch.loss.former_center, watch.loss.center
+        self._end_excursion()
+        rise = now - before
+        if told or rise < 0.05 * abs(before):
+            return None
+        self._begin_trends()
+        severity: Severity = "critical" if rise > GRAVE * abs(before) else "warning"
+        return self._finding(
+            watch,
+            severity,
+            f"The loss moved from a level of {before:.4g} to one of {now:.4g} and stays there.",
+            onset=onset,
+            value=watch.loss_value,
+            evidence={"loss_before": before, "loss_now": now},
+        )
+
+    def _tell(self, watch: Watch, words: str) -> Finding:
+        self._told = True
+        self._begin_trends()
+        base = watch.loss
+        return self._finding(
+            watch,
+            "critical",
+            f"The loss rose from a level of {base.center:.4g} to {median(self._above):.4g} {words}.",
+            onset=self._onset,
+            value=watch.loss_value,
+            evidence={"loss_before": base.center, "loss_band": base.band, "z": base.z},
+        )
+
+    def _judge_drift(self, watch: Watch, loss: float) -> Finding | None:
+        for trend in self._trends:
+            if not trend.add(watch.step, min(max(loss, -1e300), 1e300)):
+                continue
+            size = abs(trend.best)
+            if self._drifting and trend.rise < 0.5 * self.drift * size:
+                self._drifting = ""
+            is_drift = (
+                trend.rise > self.drift * size
+                and trend.rise > self.drift_z * self.strictness * trend.scatter
+                and trend.since >= 5
+                and trend.trend >= MONOTONE
+            )
+            if not is_drift:
+                continue
+            severity: Severity = "critical" if trend.rise > GRAVE * size else "warning"
+            if self._drifting in ("critical", severity):
+                continue
+            self._drifting = severity
+            return self._finding(
+                watch,
+                severity,
+                f"The loss has been drifting up from {trend.best:.4g} since step {trend.best_step}, "
+                f"by {trend.rise:.3g} so far.",
+                onset=trend.best_step,
+                value=watch.loss_value,
+                evidence={"loss_before": trend.best, "loss_band": trend.scatter, "drift": trend.rise},
+            )
+        return None
+
+    def memory(self) -> State:
+        """See `Detector.memory`."""
+        return {
+            "told": self._told,
+            "above": list(self._above),
+            "peak": self._peak,
+            "rising": self._rising,
+            "onset": self._onset,
+            "points": self._points,
+            "drifting": self._drifting,
+            "trends": [trend.state_dict() for trend in self._trends],
+        }
+
+    def load_memory(self, state: Mapping[str, JsonValue]) -> None:
+        """See `Detector.load_memory`."""
+        trends = list_in(state, "trends")
+        if len(trends) != len(self._trends):
+            raise ValueError(f"field 'trends' of the saved state holds {len(trends)} of {len(self._trends)} trends")
+        self._told = flag_in(state, "told")
+        self._above = deque(numbers_in(state, "above"), maxlen=NEWEST)
+        self._peak = number_in(state, "peak")
+        self._rising = whole_in(state, "rising")
+        self._onset = whole_in(state, "onset")
+        self._points = whole_in(state, "points")
+        self._drifting = text_in(state, "drifting")
+        for trend, saved in zip(self._trends, trends):
+            trend.load_state_dict(mapping_in({"trends": saved}, "trends"))

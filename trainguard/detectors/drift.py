@@ -1,0 +1,103 @@
+"""A slow rise that no point betrays: medians of blocks, compared with the best of them.
+
+Point-by-point rules, CUSUM and Page-Hinkley among them, either follow a drift of a thousandth of a band per
+step or cry over every flutter of a converged run. Here the loss is cut into blocks, and a drift is a rise of
+the newest blocks over the best stretch that is large against the blocks' own scatter, large against the
+loss, and monotone (the Mann-Kendall trend statistic, Mann 1945).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Mapping, Sequence
+from statistics import median
+
+from pydantic import JsonValue
+
+from trainguard.detectors.snapshot import State, numbers_in
+
+WIDTH = 3
+"""Blocks in the stretch that is compared."""
+
+
+def kendall_tau(values: Sequence[float]) -> float:
+    """Mann-Kendall's tau of a sequence: 1 where it rises without exception, -1 where it falls so, 0 for neither.
+
+    >>> kendall_tau([1.0, 2.0, 3.0]), kendall_tau([2.0, 1.0, 2.0]), kendall_tau([])
+    (1.0, 0.0, 0.0)
+    """
+    pairs = len(values) * (len(values) - 1) // 2
+    concordant = sum(
+        (after > before) - (after < before) for index, before in enumerate(values) for after in values[index + 1 :]
+    )
+    return concordant / pairs if pairs else 0.0
+
+
+class BlockTrend:
+    """Trend of one signal over blocks of ``block`` points, of which the last ``keep`` are remembered.
+
+    ``add(step, value)`` answers ``True`` when it completed a block; then ``rise`` is the level of the newest
+    three blocks less ``best``, the lowest level of three blocks in a row, ``scatter`` the noise of such a level,
+    ``trend`` Mann-Kendall's tau since the best stretch (1 for a rise without exception), and ``best_step``
+    the step at which that stretch ended; of equally good stretches the last one counts.
+
+    >>> rising = BlockTrend(block=4)
+    >>> for step in range(200):
+    ...     completed = rising.add(step, 2.0 + 0.01 * max(0, step - 100) + 0.02 * (step % 2))
+    >>> round(rising.best, 2), round(rising.rise, 2), rising.trend > 0.9, rising.best_step
+    (2.01, 0.94, True, 103)
+    """
+
+    def __init__(self, *, block: int = 8, keep: int = 64) -> None:
+        self.block = block
+        self.keep = keep
+        self.reset()
+
+    def reset(self) -> None:
+        """Back to knowing nothing."""
+        self._open: list[float] = []
+        self._medians: deque[float] = deque(maxlen=self.keep)
+        self._steps: deque[float] = deque(maxlen=self.keep)
+        self.best = self.rise = self.scatter = self.trend = 0.0
+        self.best_step = 0
+        self.since = 0
+
+    def add(self, step: int, value: float) -> bool:
+        """Take one finite value in; whether a block was completed and there are enough of them to judge."""
+        self._open.append(value)
+        if len(self._open) < self.block:
+            return False
+        self._medians.append(median(self._open))
+        self._steps.append(step)
+        self._open.clear()
+        if len(self._medians) < 2 * WIDTH + 2:
+            return False
+        self._measure()
+        return True
+
+    def _measure(self) -> None:
+        blocks = list(self._medians)
+        levels = [sum(blocks[index : index + WIDTH]) / WIDTH for index in range(len(blocks) - WIDTH + 1)]
+        changes = [abs(after - before) for before, after in itertools.pairwise(blocks)]
+        self.scatter = 1.4826 * median(changes) / (2 * WIDTH) ** 0.5
+        self.best = min(levels)
+        self.rise = levels[-1] - self.best
+        # Which of several equally good stretches is the lowest is noise; the trouble began after the last of them.
+        lowest = max(index for index, level in enumerate(levels) if level <= self.best + self.scatter)
+        self.best_step = int(self._steps[lowest + WIDTH - 1])
+        tail = blocks[lowest + WIDTH // 2 :]
+        self.since = len(tail)
+        self.trend = kendall_tau(tail)
+
+    def state_dict(self) -> State:
+        """All it remembers, as JSON; the measures are made anew with the next block."""
+        return {"open": list(self._open), "medians": list(self._medians), "steps": list(self._steps)}
+
+    def load_state_dict(self, state: Mapping[str, JsonValue]) -> None:
+        """Take a state back; ``ValueError`` names a field that is missing or damaged."""
+        opened, medians, steps = (numbers_in(state, name) for name in ("open", "medians", "steps"))
+        self.reset()
+        self._open = opened
+        self._medians.extend(medians)
+        self._steps.extend(steps)

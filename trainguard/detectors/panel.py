@@ -1,0 +1,237 @@
+"""All detectors together, over one shared watch, with the numbers around the onset added to what they say."""
+
+from __future__ import annotations
+
+import inspect
+from collections import deque
+from collections.abc import Mapping, Sequence
+from math import exp, isfinite
+from statistics import median
+from typing import NamedTuple
+
+from pydantic import JsonValue
+
+from trainguard.detectors.base import SENSITIVITIES, Detector
+from trainguard.detectors.snapshot import State, list_in, mapping_in, optional_number_in, whole_in
+from trainguard.detectors.table import DETECTORS
+from trainguard.detectors.vitals import Vitals
+from trainguard.detectors.watch import Watch
+from trainguard.wire import Finding, Observation
+
+REMEMBERED = 256
+"""Points behind the evidence."""
+HEALTHY = 48
+"""Points before the onset whose medians are the ``_before`` values."""
+FRESH = 8
+"""Points from the onset on, at most, whose medians are the ``_at`` values."""
+SETTLING = 2
+"""The points right before an onset are left out of the healthy stretch: an onset is known to a point or two."""
+
+
+class Row(NamedTuple):
+    """One past step, as the evidence needs it."""
+
+    step: int
+    loss: float | None
+    grad_norm: float | None
+    update_ratio: float | None
+    learning_rate: float | None
+
+
+class Panel:
+    """Runs the detectors of the table over one run.
+
+    ``sensitivity`` is ``low``, ``normal`` or ``high``; ``overrides`` sets thresholds by detector and name;
+    ``detectors`` chooses some of the table (default: all). Unknown names raise ``ValueError``.
+
+    Every finding from ``warning`` on carries, where known, the medians over the healthy stretch before its onset
+    (``learning_rate_before``, ``update_ratio_before``, ``grad_norm_before``, ``loss_before``, ``loss_band``) and
+    over the steps from the onset to now (``learning_rate_at``, ``update_ratio_at``, ``grad_norm_at``). The rate
+    is the applied one: ``learning_rate`` times ``lr_scale``.
+
+    >>> panel = Panel()
+    >>> for step in range(60):
+    ...     findings = panel.update(Observation(0, step, 0.0, {"loss": 2.0 + 0.05 * (step % 4), "learning_rate": 0.1}))
+    >>> [finding] = panel.update(Observation(0, 60, 0.0, {"loss": 8.0, "learning_rate": 2.0}))
+    >>> finding.kind, finding.evidence["learning_rate_before"], finding.evidence["learning_rate_at"]
+    ('loss_spike', 0.1, 2.0)
+    """
+
+    def __init__(
+        self,
+        *,
+        sensitivity: str = "normal",
+        overrides: Mapping[str, Mapping[str, float]] | None = None,
+        detectors: Sequence[str] | None = None,
+    ) -> None:
+        if sensitivity not in SENSITIVITIES:
+            raise ValueError(f"sensitivity is {sensitivity!r}; choose one of {', '.join(SENSITIVITIES)}")
+        chosen = list(DETECTORS) if detectors is None else list(detectors)
+        overrides = overrides or {}
+        for name in chosen:
+            _check_known("detectors", name, DETECTORS)
+        for name in overrides:
+            _check_known("overrides", name, DETECTORS)
+        self.sensitivity = sensitivity
+        self._detectors = {
+            name: build_detector(name, sensitivity, overrides.get(name, {})) for name in DETECTORS if name in chosen
+        }
+        self._watch = Watch()
+        self.reset()
+
+    @property
+    def detectors(self) -> tuple[str, ...]:
+        """The names of the detectors that run, in order."""
+        return tuple(self._detectors)
+
+    def update(self, observation: Observation) -> list[Finding]:
+        """Take the next observation; what the detectors say about it, in the order of the table."""
+        watch = self._watch
+        watch.update(observation)
+        if watch.resumed:
+            self._rewind(observation)
+        self._remember(observation)
+        findings: list[Finding] = []
+        for detector in self._detectors.values():
+            finding = detector.judge(watch)
+            if finding is not None:
+                findings.append(self._with_evidence(finding))
+        return findings
+
+    def vitals(self) -> Vitals | None:
+        """The run's condition; ``None`` before the first observation."""
+        watch = self._watch
+        if not watch.seen:
+            return None
+        loss, gradient = watch.loss, watch.gradient
+        levels = [level for level in watch.levels if level is not None]
+        center = exp(gradient.center) if gradient.ready else None
+        return Vitals(
+            attempt=watch.attempt,
+            step=watch.step,
+            loss=watch.loss_value,
+            loss_level=median(levels) if levels else None,
+            loss_center=loss.center if loss.ready else None,
+            loss_band=loss.band if loss.ready else None,
+            nonfinite_streak=watch.nonfinite_streak,
+            params_nonfinite=watch.params_nonfinite,
+            grad_norm=watch.gradient_value,
+            grad_norm_center=center,
+            grad_norm_band=None if center is None else center * gradient.band,
+            observations=watch.seen,
+        )
+
+    def reset(self) -> None:
+        """Forget everything; thresholds stay."""
+        self._watch.reset()
+        self._rows: deque[Row] = deque(maxlen=REMEMBERED)
+        for detector in self._detectors.values():
+            detector.reset()
+
+    def state_dict(self) -> State:
+        """Everything remembered, as JSON without NaN."""
+        return {
+            "watch": self._watch.state_dict(),
+            "rows": [list(row) for row in self._rows],
+            "detectors": {name: detector.memory() for name, detector in self._detectors.items()},
+        }
+
+    def load_state_dict(self, state: Mapping[str, JsonValue]) -> None:
+        """Take a state back; ``ValueError`` names a field that is missing or damaged.
+
+        A detector that the state does not know (it was saved by an older version) begins anew; one that is not
+        in this panel is passed over.
+        """
+        memories = mapping_in(state, "detectors")
+        rows = [_row(saved) for saved in list_in(state, "rows")]
+        self._watch.load_state_dict(mapping_in(state, "watch"))
+        self._rows = deque(rows, maxlen=REMEMBERED)
+        for name, detector in self._detectors.items():
+            if name in memories:
+                detector.load_memory(mapping_in(memories, name))
+            else:
+                detector.reset()
+
+    def _rewind(self, observation: Observation) -> None:
+        """Forget what an abandoned branch made: those steps come again."""
+        while self._rows and self._rows[-1].step >= observation.step:
+            self._rows.pop()
+
+    def _remember(self, observation: Observation) -> None:
+        watch, signals = self._watch, observation.signals
+        rate = _finite(signals.get("learning_rate"))
+        scale = signals.get("lr_scale")
+        if rate is not None and scale is not None:
+            rate = _finite(rate * scale)
+        # What lies out of its band is no example of health, but a step size is a cause: it is kept always.
+        healthy = watch.loss_seen and watch.loss.calm
+        row = Row(
+            observation.step,
+            watch.loss_value if healthy else None,
+            _finite(watch.gradient_value),
+            _finite(signals.get("update_ratio")),
+            rate,
+        )
+        self._rows.append(row)
+
+    def _with_evidence(self, finding: Finding) -> Finding:
+        if finding.severity == "info":
+            return finding
+        onset = finding.onset_step
+        before = [row for row in self._rows if row.step < onset][: -SETTLING or None][-HEALTHY:]
+        since = [row for row in self._rows if row.step >= onset][-FRESH:]
+        evidence = dict(finding.evidence)
+        for name in ("learning_rate", "update_ratio", "grad_norm"):
+            for suffix, rows in (("before", before), ("at", since)):
+                level = _median_of(rows, name)
+                if level is not None:
+                    evidence.setdefault(f"{name}_{suffix}", level)
+        if self._watch.loss.ready:
+            level = _median_of(before, "loss")
+            evidence.setdefault("loss_before", self._watch.loss.center if level is None else level)
+            evidence.setdefault("loss_band", self._watch.loss.band)
+        return finding.model_copy(update={"evidence": evidence})
+
+
+def build_detector(name: str, sensitivity: str = "normal", thresholds: Mapping[str, float] | None = None) -> Detector:
+    """A detector of the table with some thresholds set; ``ValueError`` names what is not known.
+
+    >>> build_detector("loss_spike", "high", {"z": 9.0}).name
+    'loss_spike'
+    """
+    _check_known("detector", name, DETECTORS)
+    kind = DETECTORS[name]
+    for threshold in thresholds or {}:
+        _check_known(f"overrides.{name}", threshold, thresholds_of(kind))
+    return kind(sensitivity=sensitivity, **dict(thresholds or {}))
+
+
+def thresholds_of(kind: type[Detector]) -> dict[str, float]:
+    """The thresholds that a detector takes, with their defaults.
+
+    >>> sorted(thresholds_of(DETECTORS["non_finite"]))
+    ['calm_after', 'critical_after']
+    """
+    parameters = inspect.signature(kind).parameters.values()
+    return {parameter.name: parameter.default for parameter in parameters if parameter.name != "sensitivity"}
+
+
+def _check_known(field: str, name: str, known: Mapping[str, object]) -> None:
+    if name not in known:
+        raise ValueError(f"{field} names {name!r}; known are {', '.join(known)}")
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and isfinite(value) else None
+
+
+def _median_of(rows: Sequence[Row], name: str) -> float | None:
+    values = [value for row in rows if (value := getattr(row, name)) is not None]
+    return median(values) if values else None
+
+
+def _row(saved: JsonValue) -> Row:
+    if not isinstance(saved, list) or len(saved) != len(Row._fields):
+        raise ValueError(f"field 'rows' of the saved state holds {saved!r}, not a row of {len(Row._fields)}")
+    state = dict(zip(Row._fields, saved))
+    return Row(whole_in(state, "step"), *(optional_number_in(state, name) for name in Row._fields[1:]))
