@@ -1,0 +1,166 @@
+"""What waits to be delivered, numbered and in order, and what becomes of an envelope that is refused."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from pydantic import ValidationError
+
+from client_hook.delivery.outbox import Item, Outbox
+from client_hook.delivery.packing import MAX_OBSERVATIONS, MAX_REPORTS, Addressee, pack
+from trainguard.wire import Envelope, Observation, RunState
+
+
+class Parcels:
+    """One envelope at a time is under way, and it stays the very same object until it is receipted or refused.
+
+    A refused one is sent again in halves, and so on until the offender stands alone and only it is dropped: a
+    single bad number must not cost an acknowledgement its way. After ``MAX_REFUSALS`` refusals of what was
+    once one envelope the observations of a refused part go together, because ten thousand bad ones would cost
+    twenty thousand requests; reports are always judged one by one.
+
+    A refused envelope was not recorded, so its number is used again. Only where an earlier sending of it ended
+    in doubt may its number stand in the service's books, and then what is sent in its stead gets a new one:
+    under the old number it would be taken for a duplicate and be lost.
+    """
+
+    MAX_REFUSALS = 200
+    FEWEST_OBSERVATIONS = 100
+    """However little the service takes at a time, envelopes never begin smaller than this."""
+
+    def __init__(
+        self,
+        to: Addressee,
+        *,
+        max_observations: int,
+        max_reports: int,
+        drop: Callable[[Observation, ValidationError], None],
+    ) -> None:
+        self.sequence = 1
+        """The number of the envelope that is under way, or of the next one."""
+        self.observations_refused = 0
+        self.reports_refused = 0
+        self._to = to
+        self._drop = drop
+        self._waiting = Outbox(max_observations, max_reports)
+        self._parts: deque[list[Item]] = deque()
+        self._underway: Envelope | None = None
+        self._items: list[Item] = []
+        self._is_in_doubt = False
+        self._observations_per_envelope = MAX_OBSERVATIONS
+        self._refusals = 0
+
+    def add(self, messages: Iterable[Item]) -> None:
+        """Append; at its bound the oldest observations go, counted."""
+        self._waiting.extend(messages)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether everything was delivered."""
+        return self._underway is None and not self._parts and not len(self._waiting)
+
+    @property
+    def count(self) -> int:
+        """How many messages wait, those under way included."""
+        return len(self._items) + sum(map(len, self._parts)) + len(self._waiting)
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether the envelope under way carries no message, so that a refusal is about its head."""
+        return not self._items
+
+    @property
+    def observations_lost(self) -> int:
+        """Dropped here, for want of room or because they were refused."""
+        return self._waiting.observations_lost + self.observations_refused
+
+    @property
+    def reports_lost(self) -> int:
+        """The same for all other messages."""
+        return self._waiting.reports_lost + self.reports_refused
+
+    def envelope(
+        self, *, sent_at: float, attempt: int, revision: int, state: RunState, observations_lost: int
+    ) -> Envelope:
+        """The one under way, or a new one of the oldest messages, which is then under way.
+
+        Raises
+        ------
+        ValidationError
+            Where the messages do not make an envelope; then treat it as `refused`.
+        """
+        if self._underway is None:
+            self._items = self._items or self._next_items()
+            unsound: set[int] = set()
+
+            def leave_out(row: Observation, error: ValidationError) -> None:
+                unsound.add(id(row))
+                self._drop(row, error)
+
+            self._underway = pack(
+                self._items,
+                self._to,
+                sequence=self.sequence,
+                sent_at=sent_at,
+                attempt=attempt,
+                revision=revision,
+                state=state,
+                observations_lost=observations_lost,
+                drop=leave_out,
+            )
+            if unsound:
+                self.observations_refused += len(unsound)
+                self._items = [item for item in self._items if id(item) not in unsound]
+        return self._underway
+
+    def receipted(self) -> None:
+        """The envelope under way is in the service's database."""
+        self.sequence += 1
+        self._forget()
+
+    def in_doubt(self) -> None:
+        """The envelope under way was sent, and nobody knows whether it arrived."""
+        self._is_in_doubt = self._underway is not None
+
+    def repack(self) -> None:
+        """Something in the head was refused: the same messages get a new head."""
+        if self._items:
+            self._parts.appendleft(self._items)
+        self._renumber()
+
+    def refused(self, *, too_large: bool) -> list[Item]:
+        """Split the envelope under way, or drop what cannot be split; what was dropped is returned."""
+        items = self._items
+        self._renumber()
+        self._refusals += 1
+        if too_large:
+            rows = sum(type(item) is Observation for item in items)
+            self._observations_per_envelope = max(self.FEWEST_OBSERVATIONS, rows // 2)
+        if len(items) > 1 and self._refusals <= self.MAX_REFUSALS:
+            self._put_first(items[: len(items) // 2], items[len(items) // 2 :])
+            return []
+        dropped = [item for item in items if len(items) == 1 or type(item) is Observation]
+        reports = [item for item in items if len(items) > 1 and type(item) is not Observation]
+        self._put_first(reports[: len(reports) // 2], reports[len(reports) // 2 :])
+        lost = sum(type(item) is Observation for item in dropped)
+        self.observations_refused += lost
+        self.reports_refused += len(dropped) - lost
+        return dropped
+
+    def _next_items(self) -> list[Item]:
+        if self._parts:
+            return self._parts.popleft()
+        self._refusals = 0
+        return self._waiting.take(self._observations_per_envelope, MAX_REPORTS)
+
+    def _put_first(self, *parts: list[Item]) -> None:
+        self._parts.extendleft(part for part in reversed(parts) if part)
+
+    def _renumber(self) -> None:
+        if self._is_in_doubt:
+            self.sequence += 1
+        self._forget()
+
+    def _forget(self) -> None:
+        self._underway, self._items, self._is_in_doubt = None, [], False
