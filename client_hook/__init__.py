@@ -1,1 +1,17 @@
-"""placeholder"""
+"""What runs inside a trainer: attach the hook to any PyTorch loop, and it keeps the run alive.
+
+import client_hook
+
+hook = client_hook.attach(model, optimizer, run="char-gpt", mode="act", checkpoints="checkpoints/")
+for step in hook.steps(10_000):
+    ...                      # forward, loss.backward(), optimizer.step()
+    hook.observe(loss)
+hook.close()
+"""
+
+from client_hook.attachment import attach
+from client_hook.errors import AttachError, TrainingHalted
+from client_hook.hook import TrainingHook
+from client_hook.outcome import StepOutcome
+
+__all__ = ["AttachError", "StepOutcome", "TrainingHalted", "TrainingHook", "attach"]

@@ -1,29 +1,34 @@
 """The loop's data, when it comes through ``hook.batches``: able to pass over a window of batches.
 
-Nothing is rewound here: after a rollback the data simply goes on, which is how the very batch that did it is
-not met again.
+Nothing is rewound after a rollback: the data simply goes on, which is how the very batch that did it is not met
+again. A restarted process begins its data anew; there what the checkpoint had already seen is passed over.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, TypeVar
 
 Batch = TypeVar("Batch")
 
 
 class DataWindow:
-    """Counts the batches that were served, and those that are to be passed over."""
+    """Counts the batches that were taken, and those that are to be passed over."""
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         self._clock = clock
         self._to_skip = 0
         self.is_used = False
         """Whether the loop takes its data from here at all; otherwise nothing can be passed over."""
-        self.served = 0
+        self.counts_steps: Callable[[], bool] = lambda: False
+        """Whether the loop ends by its number of steps (``hook.steps``) and not by its number of passes."""
         self.skipped = 0
         self._waited_seconds = 0.0
+        self._passes = 0
+        self._taken = 0
+        self._resume_passes = 0
+        self._resume_taken = 0
 
     def skip(self, batches: int) -> None:
         """Pass over the next ``batches`` batches, in addition to any still to be passed over."""
@@ -36,22 +41,48 @@ class DataWindow:
         waited, self._waited_seconds = self._waited_seconds, 0.0
         return waited
 
+    def position(self) -> dict[str, Any]:
+        """Where the data stands, for a checkpoint: whole passes, and batches taken of the present one."""
+        return {"passes": self._passes, "taken": self._taken}
+
+    def resume(self, position: Mapping[str, Any]) -> None:
+        """In a restarted process: the passes and batches of ``position`` have been seen already."""
+        self._resume_passes = int(position.get("passes", 0))
+        self._resume_taken = int(position.get("taken", 0))
+
     def batches(self, loader: Iterable[Batch]) -> Iterator[Batch]:
         """One pass over ``loader``."""
         self.is_used = True
-        return self._serve(iter(loader))
+        return self._serve(loader)
 
-    def _serve(self, source: Iterator[Batch]) -> Iterator[Batch]:
+    def _serve(self, loader: Iterable[Batch]) -> Iterator[Batch]:
+        if self._passes < self._resume_passes:
+            if not self.counts_steps():
+                # An epoch loop begins at epoch 0 again: the epochs that were made are passed over whole.
+                self._passes += 1
+                return
+            self._passes = self._resume_passes
+        source = iter(loader)
+        self._taken = 0
+        to_resume, self._resume_taken = self._resume_taken, 0
         while True:
             began = self._clock()
             try:
-                batch = next(source)
+                while self._taken < to_resume:
+                    self._take(source)
+                batch = self._take(source)
                 while self._to_skip > 0:
                     self._to_skip -= 1
                     self.skipped += 1
-                    batch = next(source)
+                    batch = self._take(source)
             except StopIteration:
+                self._passes += 1
+                self._taken = 0
                 return
             self._waited_seconds += self._clock() - began
-            self.served += 1
             yield batch
+
+    def _take(self, source: Iterator[Batch]) -> Batch:
+        batch = next(source)
+        self._taken += 1
+        return batch

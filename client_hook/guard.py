@@ -140,6 +140,10 @@ class Guard:
 
         return guarded
 
+    def complain(self, kind: str, message: str, *arguments: object) -> None:
+        """Warn of something that is no fault of ours; the same ``kind`` at most once a minute."""
+        self._complaints.say(kind, message, *arguments)
+
     @contextmanager
     def users_code(self) -> Generator[None, None, None]:
         """Around a call of a user's own function: what it raises is theirs and passes through this guard."""

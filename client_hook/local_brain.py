@@ -28,18 +28,18 @@ from trainguard.wire import (
     WireModel,
 )
 
-
 FORGET_TROUBLE_AFTER_STEPS = 2_000
 """A level that has lasted so long without a new finding is how the run now is, healthy or not."""
 
 
 @dataclass(frozen=True)
 class Concern:
-    """A critical local finding on its way to the training thread, which guards the checkpoints."""
+    """A local finding on its way to the training thread, which guards the checkpoints."""
 
     onset_step: int
     attempt: int
     message: str
+    is_critical: bool
 
 
 @dataclass
@@ -147,7 +147,9 @@ class LocalBrain:
                     findings += found
                     considered.messages.extend(found)
                     considered.concerns.extend(
-                        Concern(one.onset_step, one.attempt, one.message) for one in found if one.severity != "info"
+                        Concern(one.onset_step, one.attempt, one.message, one.severity == "critical")
+                        for one in found
+                        if one.severity != "info"
                     )
                 # Deciding per observation keeps the answer independent of how they were batched.
                 if self._has_something_to_judge(findings):
@@ -157,6 +159,7 @@ class LocalBrain:
                 self._checkpoints[item.checkpoint_id] = item
             elif isinstance(item, Acknowledgement):
                 acknowledgements.append(item)
+                self._learn_from(item)
         if acknowledgements and self._memory.active():
             self._judge(findings, acknowledgements, max(self.seen_step, 0), considered)
         hurry = considered.flush_now or bool(considered.concerns) or bool(acknowledgements)
@@ -168,6 +171,15 @@ class LocalBrain:
         if self._memory.active():
             self._judge([], [], max(self.seen_step, 0), considered)
         return considered.messages
+
+    def _learn_from(self, answer: Acknowledgement) -> None:
+        """What the service tried is not tried again here, should it be gone at the next trouble."""
+        if answer.status != "applied" or answer.action != "rollback":
+            return
+        if any(incident.command_id == answer.command_id for incident in self._memory.incidents):
+            return
+        self._memory = self._memory.climbed("instability", answer.step)
+        self._remember(self._memory)
 
     def _watch(self, observation: Observation) -> list[Finding]:
         with self._lock:

@@ -6,7 +6,7 @@ only then confirmed good. The newest confirmed ones are never rotated away.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -26,18 +26,18 @@ class CheckpointKeeper:
         ledger: CheckpointLedger,
         every: int,
         clock: Callable[[], float],
-        memory: Callable[[], Mapping[str, Any]],
         tell: Callable[[CheckpointReport], None],
         remember: Callable[[], None],
+        memory: Callable[[], dict[str, Any]] = dict,
     ) -> None:
         self._state = state
         self._store = store
         self.ledger = ledger
         self.every = every
         self._clock = clock
-        self._memory = memory
         self._tell = tell
         self._remember = remember
+        self._memory = memory
         self.why_not_saved = ""
 
     def is_due(self, next_step: int) -> bool:
@@ -50,10 +50,11 @@ class CheckpointKeeper:
         ``None`` where the state is not finite, with the reason in ``why_not_saved``.
         """
         snapshot = self._state.capture()
+        snapshot.memory = self._memory()
         snapshot.is_initial = is_initial
-        snapshot.memory = dict(self._memory())
-        if not snapshot.is_finite():
-            self.why_not_saved = f"the state after step {next_step - 1} is not finite"
+        bad = snapshot.find_non_finite()
+        if bad:
+            self.why_not_saved = f"the state after step {next_step - 1} is not finite: {', '.join(bad[:3])}"
             return None
         checkpoint_id = uuid4()
         size_bytes = self._store.save(snapshot, checkpoint_id=checkpoint_id, attempt=attempt, step=next_step)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from uuid import UUID
 
 from pydantic import JsonValue
 
@@ -28,11 +29,15 @@ from trainguard.wire import (
 
 _logger = logging.getLogger("trainguard")
 
+ANSWERS_KEPT = 1_000
+"""Commands whose answers this process remembers; the service repeats only those it has no answer to."""
+
 
 @dataclass(frozen=True)
 class Handled:
     """What became of a command."""
 
+    command: Command
     acknowledgement: Acknowledgement
     is_repeated: bool = False
     """Handled before: acknowledged again, not applied again."""
@@ -48,14 +53,15 @@ class StepBoundary:
         self._training = training
         self._journal = journal
         self._clock = clock
+        self._answers: dict[UUID, Acknowledgement] = {}
         self.server_ahead_seconds = 0.0
         """How far the issuer's clock is ahead of ours; expiry is by the issuer's."""
 
     def handle(self, command: Command) -> Handled:
         """Apply ``command`` or refuse it with a sentence."""
-        known = self._journal.handled(command.command_id)
+        known = self._answers.get(command.command_id) or self._journal.handled(command.command_id)
         if known is not None:
-            return Handled(known, is_repeated=True)
+            return Handled(command, known, is_repeated=True)
         refusal = self._fence(command)
         if refusal:
             return self._refused(command, refusal)
@@ -64,9 +70,9 @@ class StepBoundary:
             if isinstance(order, UnknownOrder):
                 return self._refused(command, f"this trainer does not know the action {order.action!r}; update it")
             action = ACTIONS[order.action]()
-            refusal = action.check(order, self._training)
-            if refusal:
-                return self._refused(command, f"{order.action}: {refusal}")
+            objection = action.check(order, self._training)
+            if objection:
+                return self._refused(command, f"{order.action}: {objection}")
             prepared.append((action, order))
         return self._apply(command, prepared)
 
@@ -84,11 +90,27 @@ class StepBoundary:
             return f"it expired {now - command.expires_at:.0f} s ago"
         return ""
 
+    def refuse(self, command: Command, reason: str) -> Handled:
+        """Answer that ``command`` is not applied, and why; the same command gets the same answer again."""
+        known = self._answers.get(command.command_id) or self._journal.handled(command.command_id)
+        if known is not None:
+            return Handled(command, known, is_repeated=True)
+        return self._refused(command, reason)
+
     def _refused(self, command: Command, reason: str) -> Handled:
         acknowledgement = self._acknowledge(command, "refused", f"Refused: {reason}.", self._training.position.step)
-        # A refusal is remembered too: the same command gets the same answer.
-        self._journal.remember_handled(acknowledgement)
-        return Handled(acknowledgement)
+        self._write(acknowledgement, lambda: self._journal.remember_handled(acknowledgement))
+        return Handled(command, acknowledgement)
+
+    def _write(self, acknowledgement: Acknowledgement, write: Callable[[], None]) -> None:
+        """What was done is done, also where the disk refuses to note it: this process remembers in any case."""
+        self._answers[acknowledgement.command_id] = acknowledgement
+        while len(self._answers) > ANSWERS_KEPT:
+            del self._answers[next(iter(self._answers))]
+        try:
+            write()
+        except OSError as error:
+            _logger.warning("the journal could not note %s: %s", acknowledgement.action, error)
 
     def _apply(self, command: Command, prepared: list[tuple[Action[WireModel], WireModel]]) -> Handled:
         position, rate = self._training.position, self._training.rate
@@ -97,8 +119,7 @@ class StepBoundary:
             self._journal.begin(command)
         except OSError as error:
             # Without the journal nobody could know after a crash that this was done: in doubt do nothing.
-            acknowledgement = self._acknowledge(command, "refused", f"Refused: {error}.", made)
-            return Handled(acknowledgement)
+            return self._refused(command, f"the journal cannot be written ({error})")
         sentences: list[str] = []
         changes: dict[str, JsonValue] = {}
         try:
@@ -111,14 +132,14 @@ class StepBoundary:
             position.revision += 1
             words = f"Failed after {len(sentences)} of {len(prepared)} actions: {type(error).__name__}: {error}"
             acknowledgement = self._acknowledge(command, "failed", words, made, changes)
-            self._journal.complete(acknowledgement, attempt=position.attempt, lr_scale=rate.scale)
-            return Handled(acknowledgement, must_halt=True)
+            self._complete(acknowledgement)
+            return Handled(command, acknowledgement, must_halt=True)
         position.revision += 1
         changes["learning_rates"] = [list(rates) for rates in self._scheduled_rates()]
         changes["lr_scale"] = rate.scale
         sentence = "; ".join(sentences)
         acknowledgement = self._acknowledge(command, "applied", f"{sentence[:1].upper()}{sentence[1:]}.", made, changes)
-        self._journal.complete(acknowledgement, attempt=position.attempt, lr_scale=rate.scale)
+        self._complete(acknowledgement)
         began = None
         if position.attempt != attempt_before:
             began = AttemptReport(
@@ -130,7 +151,13 @@ class StepBoundary:
                 command_id=command.command_id,
                 note=command.reason,
             )
-        return Handled(acknowledgement, must_halt=command.action == "halt", attempt=began)
+        return Handled(command, acknowledgement, must_halt=command.action == "halt", attempt=began)
+
+    def _complete(self, acknowledgement: Acknowledgement) -> None:
+        attempt, lr_scale = self._training.position.attempt, self._training.rate.scale
+        self._write(
+            acknowledgement, lambda: self._journal.complete(acknowledgement, attempt=attempt, lr_scale=lr_scale)
+        )
 
     def _acknowledge(
         self,

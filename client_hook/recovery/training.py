@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 from client_hook.data_window import DataWindow
 from client_hook.recovery.keeper import CheckpointKeeper
 from client_hook.recovery.learning_rate import RateMultiplier
-from client_hook.recovery.snapshot import TrainingState
+from client_hook.recovery.snapshot import Snapshot, TrainingState
 
 
 @dataclass
@@ -35,7 +34,7 @@ class Training:
     rate: RateMultiplier
     data: DataWindow
     position: Position
-    follows_next_step: bool = False
-    """Whether the loop is known to go back when told (``hook.steps``, or a reader of ``next_step``)."""
-    rewind_detectors: Callable[[Mapping[str, Any] | None], None] = field(default=lambda saved: None)
-    """Lets the detectors go back with the model; called after the position has moved."""
+    follows_next_step: Callable[[], bool] = field(default=lambda: True)
+    """Whether the loop is known to go back when told (``hook.steps``)."""
+    rewound: Callable[[Snapshot], None] = field(default=lambda snapshot: None)
+    """Called after the model went back and the position moved: the detectors go back too."""

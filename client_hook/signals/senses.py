@@ -103,7 +103,7 @@ class Senses:
         values: dict[str, Tensor | float] = {}
         for signal in self.signals:
             values.update(signal.collect())
-        given: dict[str, Tensor | float] = {"loss": as_number("loss", loss)}
+        given: dict[str, Tensor | float] = {} if loss is None else {"loss": as_number("loss", loss)}
         for name, value in (extra or {}).items():
             given[checked_name(name)] = as_number(name, value)
         return Reading({**given, **{name: value for name, value in values.items() if name not in given}})

@@ -8,7 +8,7 @@ a failed rollback.
 from __future__ import annotations
 
 from client_hook.recovery.actions.base import Action, Applied
-from client_hook.recovery.checkpoints import CheckpointInvalid
+from client_hook.recovery.errors import CheckpointInvalid
 from client_hook.recovery.snapshot import Snapshot
 from client_hook.recovery.training import Training
 from client_hook.recovery.verification import verify
@@ -53,32 +53,32 @@ class RollbackAction(Action[Rollback]):
             raise RuntimeError("rollback was applied without its check")
         position = training.position
         made = position.step + 1 - report.step
-        rewinds_scheduler = training.follows_next_step or _stepped_every_step(training, snapshot, made)
+        rewinds_scheduler = training.follows_next_step() or _steps_every_step(training, snapshot, made)
         training.state.restore(snapshot, scheduler=rewinds_scheduler, reseed=position.attempt + 1)
-        proof = verify(training.state, snapshot)
-        if not proof["checksum_matches"]:
+        proof = verify(training.state, snapshot, scheduler=rewinds_scheduler)
+        if proof["differences"]:
             raise RollbackFailed(
-                f"after restoring the checkpoint of step {report.step} the parameters read back differently"
+                f"after restoring the checkpoint of step {report.step}: {'; '.join(proof['differences'])}"
             )
-        training.rate.restored(snapshot.is_initial)
         position.attempt += 1
         position.next_step = report.step
         keeper.rolled_back(to_step=report.step, attempt=position.attempt)
-        training.rewind_detectors(snapshot.memory)
+        training.rewound(snapshot)
         return Applied(
             f"rolled back to the checkpoint of step {report.step}, {max(made, 0)} steps back",
             {
                 "checkpoint_id": str(report.checkpoint_id),
-                "checkpoint_step": report.step,
                 "restored_step": report.step,
                 "steps_lost": max(made, 0),
                 "scheduler_rewound": rewinds_scheduler,
-                **proof,
+                "checksum": proof["checksum"],
+                "learning_rates": proof["learning_rates"],
+                "optimizer_steps": proof["optimizer_steps"],
+                "scheduler_steps": proof["scheduler_steps"],
             },
         )
 
 
-def _stepped_every_step(training: Training, snapshot: Snapshot, steps_made: int) -> bool:
+def _steps_every_step(training: Training, snapshot: Snapshot, steps_made: int) -> bool:
     """Whether the schedules advance with the steps; one stepped per epoch is not rewound when the epochs are not."""
-    advanced = training.state.scheduler_advance(snapshot)
-    return all(count >= steps_made for count in advanced)
+    return all(count >= steps_made for count in training.state.scheduler_advance(snapshot))

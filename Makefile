@@ -1,0 +1,63 @@
+# Two commands do all the set-up on a fresh machine: `make demo` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+# torch first and pinned: a plain requirement pulls gigabytes of CUDA packages.
+TORCH ?= torch==2.13.0
+SCENARIO ?= lr-bug
+PYTEST_WORKERS ?= 2
+
+.PHONY: help demo test check format serve dashboards clean system
+
+help:
+	@echo "make demo    train a small GPT that goes wrong and is recovered (SCENARIO=lr-bug or bad-data)"
+	@echo "make test    the whole test suite, with real servers"
+	@echo "make check   formatting, lint, types, import direction"
+	@echo "make serve   the service on SQLite at http://127.0.0.1:8321"
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	  { echo "trainguard needs Python 3.10 or newer; name one: make $(MAKECMDGOALS) PYTHON=python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.torch: $(BIN)/python
+	$(PIP) install --quiet $(TORCH) -c constraints.txt
+	@touch $@
+
+$(VENV)/.demo: $(VENV)/.torch pyproject.toml constraints.txt
+	$(PIP) install --quiet -e '.[demo]' -c constraints.txt
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.torch pyproject.toml constraints.txt
+	$(PIP) install --quiet -e '.[dev]' -c constraints.txt
+	@touch $@ $(VENV)/.demo
+
+demo: $(VENV)/.demo
+	@SCENARIO=$(SCENARIO) $(BIN)/python -m examples.char_gpt.demo
+
+test: $(VENV)/.dev system
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadgroup $(PYTEST_ARGS)
+
+check: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+serve: $(VENV)/.demo
+	$(BIN)/trainguard serve
+
+dashboards: $(VENV)/.dev
+	$(BIN)/python -m dashboards.grafana.generate
+
+# The servers that the tests run for real. Where root and apt are missing, their tests are skipped with a reason.
+system:
+	@sh tests/install_servers.sh
+
+clean:
+	rm -rf $(VENV) demo-output demo-report.json .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

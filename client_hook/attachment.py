@@ -1,0 +1,338 @@
+"""``attach``: the composition root of the hook. Everything that could fail at 3 a.m. is tried here, first."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from client_hook.configuration import described
+from client_hook.data_window import DataWindow
+from client_hook.delivery import HttpTransport, Outbox
+from client_hook.errors import AttachError, TrainingHalted
+from client_hook.guard import Guard
+from client_hook.hook import TrainingHook
+from client_hook.local_brain import LocalBrain, Standing
+from client_hook.ownership import check_ownership, check_schedulers
+from client_hook.recovery.checkpoints import CheckpointLedger, Checkpoints, DirectoryCheckpoints
+from client_hook.recovery.folder import usable_folder
+from client_hook.recovery.journal import Journal, JournalLike, MemoryJournal
+from client_hook.recovery.keeper import CheckpointKeeper
+from client_hook.recovery.learning_rate import RateMultiplier
+from client_hook.recovery.restart import resume
+from client_hook.recovery.schedule_rhythm import ScheduleRhythm
+from client_hook.recovery.schedulers import HasStateDict
+from client_hook.recovery.snapshot import TrainingState
+from client_hook.recovery.training import Position, Training
+from client_hook.recovery.update_guard import UpdateGuard
+from client_hook.settings import HookSettings
+from client_hook.signals import Senses
+from trainguard.policy import Playbook
+from trainguard.wire import Acknowledgement, AttemptReport, RunDescription
+
+_logger = logging.getLogger("trainguard")
+
+
+def attach(
+    model: nn.Module | Sequence[nn.Module],
+    optimizer: Optimizer | Sequence[Optimizer],
+    *,
+    run: str | None = None,
+    project: str | None = None,
+    server: str | None = None,
+    token: str | None = None,
+    mode: str = "advise",
+    scheduler: HasStateDict | Sequence[HasStateDict] | None = None,
+    scaler: HasStateDict | None = None,
+    state: Mapping[str, HasStateDict] | None = None,
+    checkpoints: str | os.PathLike[str] | Checkpoints | None = None,
+    checkpoint_every: int = 200,
+    keep: int = 3,
+    resume_unfinished: bool = True,
+    synchronous: bool = False,
+    guard: bool | str | None = None,
+    sensitivity: str = "normal",
+    playbook: Playbook | Mapping[str, Any] | None = None,
+    tags: Mapping[str, str] | None = None,
+) -> TrainingHook:
+    """Attach to a training and return its hook; nothing of the training is changed by it.
+
+    Args:
+        model: the module, or several (a GAN has two).
+        optimizer: the optimizer, or several. Together they must own parameters of the model.
+        run: name of the run; default ``TRAINGUARD_RUN``, else the script's name.
+        project: what groups runs; default ``TRAINGUARD_PROJECT``, else ``default``.
+        server: address of the service; default ``TRAINGUARD_SERVER``. Without either, all is decided locally.
+        token: for a service that wants one; default ``TRAINGUARD_TOKEN``.
+        mode: ``observe`` only watches, ``advise`` says what it would do and applies what a person approved,
+            ``act`` recovers the run by itself and needs ``checkpoints``.
+        scheduler: whatever steps the learning rate; restored by a rollback.
+        scaler: a ``torch.amp.GradScaler``; restored by a rollback.
+        state: further objects with ``state_dict`` and ``load_state_dict``, by name; restored by a rollback.
+        checkpoints: a folder (made if its parent exists), or an object of the shape of
+            `client_hook.recovery.checkpoints.Checkpoints`.
+        checkpoint_every: optimizer steps between checkpoints.
+        keep: newest confirmed checkpoints that are kept; older ones stay at growing distances.
+        resume_unfinished: take up a run that was killed, from its last confirmed checkpoint, where the folder
+            holds one. ``False`` begins a new run there.
+        synchronous: detect and exchange inside ``observe``: deterministic, for tests and benchmarks.
+        guard: let no non-finite update touch the weights; default: in mode ``act`` only.
+        sensitivity: of the detectors: ``low``, ``normal`` or ``high``.
+        playbook: the run's own ladders of remedies, as a `trainguard.policy.Playbook` or a mapping.
+        tags: words to find the run by.
+
+    Raises:
+        AttachError: an argument would fail later; it names the argument and the remedy. Nothing was changed.
+    """
+    settings = HookSettings.from_arguments(
+        run=run,
+        project=project,
+        server=server,
+        token=token,
+        mode=mode,
+        checkpoint_every=checkpoint_every,
+        keep=keep,
+        synchronous=synchronous,
+        guard=guard,
+        sensitivity=sensitivity,
+        playbook=playbook,
+        tags=tags,
+    )
+    training_state = TrainingState(_one_module(model), optimizer, scheduler, scaler, state)
+    keeps_checkpoints = checkpoints is not None
+    if settings.mode == "act" and not keeps_checkpoints:
+        raise AttachError(
+            "mode='act' has nothing to roll back to; give checkpoints='checkpoints/' (a folder), or use mode='advise'"
+        )
+    world_size = _world_size()
+    if settings.mode == "act" and world_size > 1:
+        raise AttachError(
+            f"mode='act' would act on one of {world_size} ranks only, and the ranks would part; use mode='advise'"
+        )
+    check_ownership(training_state.model, training_state.optimizers, keeps_checkpoints=keeps_checkpoints)
+    check_schedulers(training_state.schedulers, training_state.optimizers)
+    if keeps_checkpoints:
+        training_state.rehearse()
+    return _Assembly(settings, training_state, world_size).build(checkpoints, resume_unfinished)
+
+
+class _Assembly:
+    """Builds a hook part by part, in the order in which the parts need each other."""
+
+    def __init__(self, settings: HookSettings, state: TrainingState, world_size: int) -> None:
+        self._settings = settings
+        self._state = state
+        self._world_size = world_size
+        self._clock: Callable[[], float] = time.time
+
+    def build(self, checkpoints: str | os.PathLike[str] | Checkpoints | None, resume_unfinished: bool) -> TrainingHook:
+        journal, store = self._open(checkpoints, resume_unfinished)
+        try:
+            return self._assemble(journal, store)
+        except BaseException:
+            # The folder must not stay locked by an attach that failed.
+            if store is not None:
+                store.close()
+            journal.close()
+            raise
+
+    def _open(
+        self, checkpoints: str | os.PathLike[str] | Checkpoints | None, resume_unfinished: bool
+    ) -> tuple[JournalLike, Checkpoints | None]:
+        if checkpoints is None:
+            return MemoryJournal(self._settings.run), None
+        if isinstance(checkpoints, (str, os.PathLike)):
+            folder = usable_folder(checkpoints)
+            journal = Journal(folder, self._settings.run)
+            try:
+                self._turn_page(journal, resume_unfinished)
+                # A folder per run: a new run never rotates away what a finished one has left.
+                run_folder = folder / str(journal.contents.run_id)
+                return journal, DirectoryCheckpoints(run_folder, background=not self._settings.synchronous)
+            except BaseException:
+                journal.close()
+                raise
+        if not isinstance(checkpoints, Checkpoints):
+            raise AttachError(
+                f"checkpoints is a {type(checkpoints).__name__}; give a folder, or an object with the methods of "
+                "client_hook.recovery.checkpoints.Checkpoints"
+            )
+        return MemoryJournal(self._settings.run), checkpoints
+
+    def _turn_page(self, journal: Journal, resume_unfinished: bool) -> None:
+        """Begin a new run where the former one finished, where that is asked for, or where it never began."""
+        former = journal.contents
+        if journal.is_new or not resume_unfinished or former.state == "finished" or not former.checkpoints:
+            if not journal.is_new:
+                journal.begin_run(self._settings.run)
+        elif former.run != self._settings.run:
+            raise AttachError(
+                f"checkpoints holds the unfinished run {former.run!r}, and this is run={self._settings.run!r}; give "
+                f"run={former.run!r} to take it up, another folder, or resume_unfinished=False to begin anew there"
+            )
+
+    def _assemble(self, journal: JournalLike, store: Checkpoints | None) -> TrainingHook:
+        settings, clock, known = self._settings, self._clock, journal.contents
+        outbox = Outbox()
+        position = Position(attempt=known.attempt, revision=known.revision)
+        standing = Standing(attempt=position.attempt, revision=position.revision)
+        rate = RateMultiplier(self._state.optimizers)
+        rate.load_state({"scale": known.lr_scale, "rewarm_steps": known.rewarm_steps, "rewarm_done": known.rewarm_done})
+        data = DataWindow()
+        rhythm = ScheduleRhythm(self._state.schedulers)
+        brain = LocalBrain(
+            run_id=known.run_id,
+            mode=settings.mode,
+            standing=standing,
+            clock=clock,
+            has_server=settings.server is not None,
+            playbook=settings.playbook,
+            sensitivity=settings.sensitivity,
+            memory=known.policy_memory,
+            remember=lambda memory: journal.remember(policy_memory=memory),
+        )
+        keeper = None
+        if store is not None:
+            ledger = CheckpointLedger(keep=settings.keep, quiet_steps=_quiet_steps(settings.checkpoint_every))
+            ledger.load(known.checkpoints)
+            keeper = CheckpointKeeper(
+                state=self._state,
+                store=store,
+                ledger=ledger,
+                every=settings.checkpoint_every,
+                clock=clock,
+                tell=outbox.put,
+                remember=lambda: journal.remember(ledger=ledger.reports()),
+                memory=lambda: {
+                    "detectors": brain.save(),
+                    "data": data.position(),
+                    "data_step": position.data_step,
+                    "schedulers_still_to_come": rhythm.still_to_come(),
+                },
+            )
+        training = Training(state=self._state, keeper=keeper, rate=rate, data=data, position=position)
+        hook = TrainingHook(
+            description=self._describe(known.run_id),
+            training=training,
+            senses=Senses(self._state.model, self._state.optimizers, scaler=self._state.scaler),
+            update_guard=UpdateGuard(is_enabled=settings.guard),
+            brain=brain,
+            standing=standing,
+            outbox=outbox,
+            transport=HttpTransport(settings.server, settings.token) if settings.server else None,
+            journal=journal,
+            guard=Guard(passes=(TrainingHalted,)),
+            rhythm=rhythm,
+            clock=clock,
+            synchronous=settings.synchronous,
+            refuses=self._why_refuse(),
+        )
+        try:
+            self._begin(training, rhythm, brain, standing, journal, outbox)
+        except BaseException:
+            hook.detach()
+            raise
+        return hook
+
+    def _begin(
+        self,
+        training: Training,
+        rhythm: ScheduleRhythm,
+        brain: LocalBrain,
+        standing: Standing,
+        journal: JournalLike,
+        outbox: Outbox,
+    ) -> None:
+        position = training.position
+        if training.keeper is None or journal.is_new or not journal.contents.checkpoints:
+            began = AttemptReport(attempt=0, start_step=0, reason="start", began_at=self._clock())
+            outbox.put(began)
+            if training.keeper is not None:
+                training.keeper.save(attempt=0, next_step=0, is_initial=True)
+            return
+        parent = position.attempt
+        resumed = resume(training, rhythm)
+        journal.remember(attempt=position.attempt)
+        standing.attempt = position.attempt
+        brain.rewind(resumed.memory.get("detectors"), attempt=position.attempt, next_step=position.next_step)
+        note = f"resumed from the confirmed checkpoint of step {resumed.checkpoint.step}"
+        _logger.warning("run %r: %s; attempt %d begins", self._settings.run, note, position.attempt)
+        outbox.put(
+            AttemptReport(
+                attempt=position.attempt,
+                parent=parent,
+                start_step=position.next_step,
+                reason="restart",
+                began_at=self._clock(),
+                note=note,
+            )
+        )
+        outbox.extend(training.keeper.reports())
+        if journal.interrupted is not None:
+            # Begun and never completed, and now the state is that of before it: as if it had been refused.
+            position.revision += 1
+            standing.revision = position.revision
+            answer = Acknowledgement(
+                command_id=journal.interrupted.command_id,
+                status="refused",
+                action=journal.interrupted.action,
+                attempt=position.attempt,
+                revision=position.revision,
+                step=position.step,
+                next_step=position.next_step,
+                handled_at=self._clock(),
+                reason=f"Refused: the process died while applying it; {note}.",
+            )
+            journal.remember_handled(answer)
+            journal.remember(revision=position.revision)
+            outbox.put(answer)
+
+    def _why_refuse(self) -> str:
+        if self._settings.mode == "observe":
+            return "this run is only observed; attach with mode='advise' or 'act' to let commands in"
+        if self._world_size > 1:
+            return f"it would act on one of {self._world_size} ranks only, and the ranks would part"
+        return ""
+
+    def _describe(self, run_id: UUID) -> RunDescription:
+        settings, state = self._settings, self._state
+        return RunDescription(
+            run_id=run_id,
+            run=settings.run,
+            project=settings.project,
+            mode=settings.mode,
+            started_at=self._clock(),
+            checkpoint_every=settings.checkpoint_every,
+            world_size=self._world_size,
+            hostname=socket.gethostname()[:255],
+            tags=settings.tags,
+            config=described(state.model, state.optimizers, state.schedulers, state.scaler),
+            sensitivity=settings.sensitivity,
+            playbook=settings.playbook.model_dump(mode="json") if settings.playbook else None,
+        )
+
+
+def _one_module(model: nn.Module | Sequence[nn.Module]) -> nn.Module:
+    if isinstance(model, nn.Module):
+        return model
+    if not isinstance(model, Sequence) or not model or not all(isinstance(each, nn.Module) for each in model):
+        raise AttachError(f"model is a {type(model).__name__}; give a torch.nn.Module, or a list of them")
+    return nn.ModuleList(model)
+
+
+def _world_size() -> int:
+    distributed = torch.distributed
+    return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
+
+
+def _quiet_steps(checkpoint_every: int) -> int:
+    """A stretch as long as half the distance of checkpoints shows most troubles; at most 50 steps."""
+    return max(4, min(50, checkpoint_every // 2))

@@ -1,0 +1,64 @@
+"""What the hook sees of a training's set-up, for the run's description: read only, plain JSON values."""
+
+from __future__ import annotations
+
+import math
+import platform
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from pydantic import JsonValue
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+GROUPS_DESCRIBED = 32
+
+
+def described(
+    model: nn.Module, optimizers: Sequence[Optimizer], schedulers: Sequence[object], scaler: object | None
+) -> dict[str, JsonValue]:
+    """Model size, optimizers with their groups, schedules, precision and versions.
+
+    >>> layer = nn.Linear(3, 2)
+    >>> seen = described(layer, [torch.optim.SGD(layer.parameters(), lr=0.1)], [], None)
+    >>> seen["parameters"], seen["optimizers"][0]["name"], seen["optimizers"][0]["groups"][0]["lr"]
+    (8, 'SGD', 0.1)
+    """
+    parameters = list(model.parameters())
+    kinds = {str(parameter.dtype).removeprefix("torch.") for parameter in parameters}
+    return {
+        "model": type(model).__name__,
+        "parameters": sum(parameter.numel() for parameter in parameters),
+        "trainable_parameters": sum(parameter.numel() for parameter in parameters if parameter.requires_grad),
+        "parameter_types": [*sorted(kinds)],
+        "devices": [*sorted({str(parameter.device) for parameter in parameters})],
+        "optimizers": [_optimizer(optimizer) for optimizer in optimizers],
+        "schedulers": [type(scheduler).__name__ for scheduler in schedulers],
+        "scaler": None if scaler is None else type(scaler).__name__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def _optimizer(optimizer: Optimizer) -> dict[str, JsonValue]:
+    groups: list[JsonValue] = [_group(group) for group in optimizer.param_groups[:GROUPS_DESCRIBED]]
+    return {"name": type(optimizer).__name__, "group_count": len(optimizer.param_groups), "groups": groups}
+
+
+def _group(group: Mapping[str, Any]) -> dict[str, JsonValue]:
+    options: dict[str, JsonValue] = {
+        str(name): plain for name, value in group.items() if name != "params" and (plain := _plain(value)) is not None
+    }
+    options["tensors"] = len(group["params"])
+    return options
+
+
+def _plain(value: Any) -> JsonValue:
+    if isinstance(value, Tensor):
+        value = value.item() if value.numel() == 1 and not value.is_complex() else None
+    if isinstance(value, (list, tuple)):
+        return [_plain(each) for each in value[:8]]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value if isinstance(value, (bool, int, float, str)) else None

@@ -1,0 +1,433 @@
+"""The hook itself: it wires senses, hands and postman to somebody's loop, and does nothing else.
+
+The training thread reads numbers, appends them and looks in its inbox; detectors, packing and network live in
+the worker thread. Every public verb goes through the guard: a bug of ours never reaches the loop, and the only
+exception it may raise there is `TrainingHalted`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, TypeVar
+from uuid import UUID, uuid4
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from client_hook.delivery import Outbox, Transport, Worker
+from client_hook.errors import TrainingHalted
+from client_hook.guard import Guard
+from client_hook.local_brain import Concern, LocalBrain, Standing
+from client_hook.outcome import StepOutcome
+from client_hook.recovery.journal import JournalLike
+from client_hook.recovery.schedule_rhythm import ScheduleRhythm
+from client_hook.recovery.snapshot import Snapshot
+from client_hook.recovery.step_boundary import Handled, StepBoundary
+from client_hook.recovery.training import Training
+from client_hook.recovery.update_guard import UpdateGuard
+from client_hook.signals import Reading, Senses
+from trainguard.wire import Command, Evaluation, Observation, Receipt, RunDescription, RunState, WireModel
+
+_logger = logging.getLogger("trainguard")
+Batch = TypeVar("Batch")
+
+_THE_END = object()
+"""A mark in the outbox behind everything else: nothing more will happen in this training."""
+
+
+class TrainingHook:
+    """Attached to one training by `client_hook.attach`; also a context manager that closes it."""
+
+    def __init__(
+        self,
+        *,
+        description: RunDescription,
+        training: Training,
+        senses: Senses,
+        update_guard: UpdateGuard,
+        brain: LocalBrain,
+        standing: Standing,
+        outbox: Outbox,
+        transport: Transport | None,
+        journal: JournalLike,
+        guard: Guard,
+        rhythm: ScheduleRhythm,
+        clock: Callable[[], float],
+        synchronous: bool,
+        refuses: str,
+    ) -> None:
+        self._description = description
+        self._training = training
+        self._senses = senses
+        self._update_guard = update_guard
+        self._brain = brain
+        self._standing = standing
+        self._outbox = outbox
+        self._worker = Worker(
+            outbox=outbox,
+            transport=transport,
+            description=description,
+            sender=uuid4(),
+            standing=standing,
+            on_items=self._on_items,
+            on_receipt=self._on_receipt,
+            complain=guard.complain,
+            clock=clock,
+        )
+        self._journal = journal
+        self._guard = guard
+        self._clock = clock
+        self._is_synchronous = synchronous
+        self._rhythm = rhythm
+        self._refuses = refuses
+        self._boundary = StepBoundary(training, journal, clock)
+        self._inbox: deque[Command | Concern] = deque()
+        self._commands: deque[Command] = deque()
+        self._pending: tuple[Observation, Reading] | None = None
+        self._accumulated: list[Any] = []
+        self._has_announced_end = False
+        self._follows = False
+        training.follows_next_step = lambda: self._follows
+        training.data.counts_steps = lambda: self._follows
+        training.rewound = self._rewound
+        self._handles = [
+            handle
+            for optimizer in training.state.optimizers
+            for handle in (
+                optimizer.register_step_pre_hook(self._before_update),
+                optimizer.register_step_post_hook(self._after_update),
+            )
+        ]
+
+    # -- what a loop uses ---------------------------------------------------------------------------------------
+
+    def steps(self, total: int) -> Iterator[int]:
+        """Yield the step to make, from where the run stands up to ``total`` (exclusive); goes back when told."""
+        self._follows = True
+        self._worker.planned_steps(total)
+        position = self._training.position
+        while position.next_step < total and not self.is_closed:
+            step, seen = position.next_step, position.data_step
+            yield step
+            if position.data_step == seen and position.next_step == step:
+                # The body left this step out (`continue` on a bad batch): the loop must still end.
+                position.next_step = step + 1
+
+    def observe(self, loss: Any = None, **signals: Any) -> StepOutcome:
+        """Tell the hook that an optimizer step was made; once per step, after ``optimizer.step()``.
+
+        ``loss`` is a tensor with one element or a number; left out, it is the mean of what ``accumulate`` was
+        given. Further numbers become signals; ``grad_norm`` is taken as the norm before clipping. Applies at
+        most one command, here and nowhere else.
+
+        Raises:
+            TrainingHalted: every remedy was tried, or a person asked for it.
+        """
+        position = self._training.position
+        step = position.next_step
+        position.step, position.next_step = step, step + 1
+        position.data_step += 1
+        if self.is_closed:
+            return StepOutcome(step, position.next_step, position.data_step, reason="the hook is closed")
+        with self._guard:
+            self._note(step, loss, signals)
+        self._training.rate.advance()
+        handled: Handled | None = None
+        if not self._guard.tripped:
+            with self._guard:
+                handled = self._at_boundary()
+        if handled is not None and handled.must_halt:
+            self._halt(handled)
+        return self._outcome(step, handled)
+
+    def accumulate(self, loss: Any) -> None:
+        """Note the loss of a micro-batch; ``observe()`` then takes the mean of them."""
+        with self._guard:
+            self._accumulated.append(loss.detach() if isinstance(loss, Tensor) else loss)
+
+    def evaluated(self, **values: Any) -> None:
+        """Report an evaluation: ``hook.evaluated(val_loss=2.31)``. Tensors with one element, or numbers."""
+        with self._guard:
+            self._put(
+                Evaluation(
+                    attempt=self._training.position.attempt,
+                    step=self._training.position.next_step,
+                    evaluated_at=self._clock(),
+                    values={name: float(value) for name, value in values.items()},
+                )
+            )
+
+    def clip_grad_norm_(
+        self,
+        max_norm: float,
+        norm_type: float = 2.0,
+        error_if_nonfinite: bool = False,
+        parameters: Iterable[Tensor] | None = None,
+    ) -> Tensor:
+        """Clip as ``torch.nn.utils.clip_grad_norm_`` does, and note the norm before clipping, which it returns.
+
+        Takes every optimizer's parameters unless told otherwise. Under a GradScaler the gradients are unscaled
+        first, where the loop has not done so.
+        """
+        state = self._training.state
+        if state.scaler is not None:
+            for optimizer in state.optimizers:
+                _unscale_once(state.scaler, optimizer)
+        if parameters is None:
+            owned = (p for optimizer in state.optimizers for group in optimizer.param_groups for p in group["params"])
+            parameters = list({id(parameter): parameter for parameter in owned}.values())
+        norm = torch.nn.utils.clip_grad_norm_(parameters, max_norm, norm_type, error_if_nonfinite)
+        with self._guard:
+            if norm_type == 2.0:
+                self._senses.norm_seen(norm)
+        return norm
+
+    def batches(self, loader: Iterable[Batch]) -> Iterator[Batch]:
+        """One pass over ``loader``, which can pass over a window of batches when told."""
+        return self._training.data.batches(loader)
+
+    @property
+    def lr_scale(self) -> float:
+        """The learning-rate multiplier; the applied rate is the scheduled one times this."""
+        return self._training.rate.scale
+
+    @property
+    def next_step(self) -> int:
+        """The step to make now; after a restart the restored one."""
+        return self._training.position.next_step
+
+    @property
+    def attempt(self) -> int:
+        """Raised at every rollback or restart."""
+        return self._training.position.attempt
+
+    @property
+    def run_id(self) -> UUID:
+        """The run's identity, also across restarts."""
+        return self._description.run_id
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the hook has let go of the training."""
+        return self._has_announced_end
+
+    def close(self, timeout: float = 10.0) -> None:
+        """Let go of the training; what is not yet delivered is sent within ``timeout`` seconds."""
+        self._close("finished", timeout)
+
+    def __enter__(self) -> TrainingHook:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        self._close("finished" if kind is None else "failed", 10.0)
+
+    # -- what the optimizers call -------------------------------------------------------------------------------
+
+    def _before_update(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        if not self._guard.tripped:
+            with self._guard:
+                self._senses.before_update(optimizer)
+                if self._update_guard.is_enabled:
+                    self._prevent_bad_update(optimizer)
+            with self._guard:
+                self._training.state.before_step()
+                self._rhythm.before_update()
+        # Whatever switches itself off, the multiplier stays: dropping it would undo the cure.
+        self._training.rate.apply(optimizer)
+
+    def _prevent_bad_update(self, optimizer: Optimizer) -> None:
+        finite = self._senses.gradients_are_finite(optimizer)
+        if self._update_guard.prevent(optimizer, finite):
+            self._senses.mark_skipped()
+
+    def _after_update(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        self._training.rate.take_off(optimizer)
+        if not self._guard.tripped:
+            with self._guard:
+                self._senses.after_update(optimizer)
+
+    # -- one observation ----------------------------------------------------------------------------------------
+
+    def _note(self, step: int, loss: Any, signals: Mapping[str, Any]) -> None:
+        if self._guard.tripped:
+            return
+        self._rhythm.observed()
+        if loss is None and self._accumulated:
+            loss = sum(self._accumulated) / len(self._accumulated)
+        self._accumulated = []
+        extra = dict(signals)
+        if self._training.rate.scale != 1.0:
+            extra.setdefault("lr_scale", self._training.rate.scale)
+        waited = self._training.data.take_wait_seconds()
+        if waited is not None:
+            extra.setdefault("data_wait_seconds", waited)
+        reading = self._senses.reading(loss, extra)
+        # On CUDA the values of this step are still on their way; those of the last one have arrived.
+        self._send_pending()
+        where = Observation(self._training.position.attempt, step, self._clock(), {})
+        self._pending = (where, reading)
+        if reading.ready():
+            self._send_pending()
+
+    def _send_pending(self) -> None:
+        if self._pending is None:
+            return
+        where, reading = self._pending
+        self._pending = None
+        values = self._senses.read(reading)
+        self._outbox.put(Observation(where.attempt, where.step, where.observed_at, values))
+
+    def _at_boundary(self) -> Handled | None:
+        if self._is_synchronous:
+            self._worker.exchange()
+        elif not self._worker.is_alive:
+            self._worker.start()
+        self._take_in()
+        handled = self._handle_one()
+        if handled is None or handled.attempt is None:
+            self._look_after_checkpoints()
+        return handled
+
+    def _take_in(self) -> None:
+        while self._inbox:
+            message = self._inbox.popleft()
+            if isinstance(message, Command):
+                self._commands.append(message)
+            elif (
+                message.is_critical
+                and self._training.keeper is not None
+                and message.attempt == self._training.position.attempt
+            ):
+                self._training.keeper.suspect(message.onset_step, message.message)
+
+    def _handle_one(self) -> Handled | None:
+        while self._commands:
+            command = self._commands.popleft()
+            if self._refuses:
+                self._tell(self._boundary.refuse(command, self._refuses))
+                continue
+            handled = self._boundary.handle(command)
+            self._tell(handled)
+            if handled.acknowledgement.status != "refused" and not handled.is_repeated:
+                return handled
+        return None
+
+    def _tell(self, handled: Handled) -> None:
+        answer = handled.acknowledgement
+        if handled.attempt is not None:
+            # What was measured just before the model went back belongs to the branch that is left.
+            self._send_pending()
+            self._senses.forget_step()
+            self._put(handled.attempt)
+        if answer.status == "applied" and not handled.is_repeated:
+            self._journal.remember(rate=self._training.rate.state())
+        self._standing.attempt = self._training.position.attempt
+        self._standing.revision = self._training.position.revision
+        if not handled.is_repeated:
+            level = logging.INFO if answer.status == "applied" else logging.WARNING
+            _logger.log(level, "%s: %s", answer.action, answer.reason)
+        self._put(answer)
+        self._worker.wake()
+
+    def _look_after_checkpoints(self) -> None:
+        keeper, position = self._training.keeper, self._training.position
+        if keeper is None:
+            return
+        if not self._brain.is_troubled:
+            keeper.confirm(self._brain.seen_step)
+        if keeper.is_due(position.next_step):
+            report = keeper.save(attempt=position.attempt, next_step=position.next_step)
+            if report is None:
+                _logger.warning("no checkpoint at step %d: %s", position.next_step, keeper.why_not_saved)
+
+    def _outcome(self, step: int, handled: Handled | None) -> StepOutcome:
+        position = self._training.position
+        if handled is None:
+            return StepOutcome(step, position.next_step, position.data_step)
+        answer = handled.acknowledgement
+        return StepOutcome(
+            step=step,
+            next_step=position.next_step,
+            data_step=position.data_step,
+            action=answer.action,
+            rolled_back=handled.attempt is not None,
+            reason=answer.reason,
+        )
+
+    def _halt(self, handled: Handled) -> None:
+        answer, command = handled.acknowledgement, handled.command
+        reason = f"{answer.reason} {command.reason}".strip()
+        report = {
+            "run": self._description.run,
+            "run_id": str(self.run_id),
+            "step": answer.step,
+            "attempt": answer.attempt,
+            "reason": reason,
+            "command": command.model_dump(mode="json"),
+            "acknowledgement": answer.model_dump(mode="json"),
+            "lr_scale": self._training.rate.scale,
+        }
+        self._close("halted", 10.0)
+        raise TrainingHalted(reason, report)
+
+    # -- what the worker calls ----------------------------------------------------------------------------------
+
+    def _on_items(self, items: list[Any]) -> tuple[list[WireModel], bool]:
+        considered = self._brain.consider(items)
+        self._inbox.extend(considered.concerns)
+        self._inbox.extend(considered.commands)
+        messages = considered.messages
+        if any(item is _THE_END for item in items):
+            messages = messages + self._brain.finish()
+        return messages, considered.flush_now
+
+    def _on_receipt(self, receipt: Receipt) -> None:
+        self._brain.heard(receipt)
+        self._boundary.server_ahead_seconds = receipt.server_time - self._clock()
+        self._inbox.extend(receipt.commands)
+
+    def _rewound(self, snapshot: Snapshot) -> None:
+        position = self._training.position
+        saved = snapshot.memory.get("detectors")
+        self._brain.rewind(saved, attempt=position.attempt, next_step=position.next_step)
+
+    # -- the end ------------------------------------------------------------------------------------------------
+
+    def _put(self, message: WireModel) -> None:
+        self._outbox.put(message)
+
+    def detach(self) -> None:
+        """Take the hook's hands off the optimizers; safe to call twice."""
+        for handle in self._handles:
+            handle.remove()
+
+    def _close(self, state: RunState, timeout: float) -> None:
+        if self._has_announced_end:
+            return
+        self._has_announced_end = True
+        self.detach()
+        with self._guard:
+            self._send_pending()
+        with self._guard:
+            self._training.rate.heal()
+        with self._guard:
+            if self._training.keeper is not None:
+                self._training.keeper.close()
+        self._standing.run_state = state
+        self._outbox.put(_THE_END)
+        with self._guard:
+            self._worker.close(timeout)
+        with self._guard:
+            self._journal.finish(state)
+            self._journal.close()
+
+
+def _unscale_once(scaler: Any, optimizer: Optimizer) -> None:
+    """Unscale unless the loop did: `unscale_` raises on the second call of a step."""
+    states = getattr(scaler, "_per_optimizer_states", None)
+    stage = states[id(optimizer)]["stage"] if states is not None and id(optimizer) in states else None
+    if stage is None or getattr(stage, "name", "READY") == "READY":
+        scaler.unscale_(optimizer)
