@@ -3,7 +3,7 @@ receiver is set, and to test it.
 
     python alert_sink.py --host 0.0.0.0 --port 9095
 
-Standard library only, so that it runs in the service's image as it is.
+Standard library only, so that it runs in a bare Python image.
 """
 
 from __future__ import annotations
