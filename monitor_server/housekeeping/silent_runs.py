@@ -1,0 +1,28 @@
+"""Silent runs: a trainer that was killed cannot say so; that nothing comes any more is the only sign."""
+
+from __future__ import annotations
+
+from monitor_server.housekeeping.chore import Desk
+from monitor_server.pipeline.announce import letters
+from monitor_server.storage import notifications, runs, silences
+
+
+def call_silent(desk: Desk) -> int:
+    """Call running runs silent that were not heard of for ``silent_after_seconds``, and tell people once.
+
+    The next envelope makes such a run running again.
+    """
+    patience = desk.settings.silent_after_seconds
+    # After an outage of the service every run looks silent: the trainers get their time to come back first.
+    if desk.now - desk.started_at < patience:
+        return 0
+    fallen = runs.mark_silent(desk.connection, seen_before=desk.now - patience)
+    for run in fallen:
+        if silences.is_silenced(desk.connection, run.run_id, desk.now):
+            continue
+        minutes = (desk.now - run.last_seen_at) / 60
+        where = "before its first step" if run.last_step is None else f"at step {run.last_step}"
+        sentence = f"Nothing was heard of it for {minutes:.0f} minutes; it was last seen {where}."
+        told = letters(desk.settings, run, "silent", sentence, desk.now, name=f"silent:{run.version}")
+        notifications.post(desk.connection, told)
+    return len(fallen)

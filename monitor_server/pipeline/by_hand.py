@@ -1,0 +1,157 @@
+"""By hand: commands that a person gives, or that a person approves. They meet the same fence as every other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import UUID, uuid4
+
+from sqlalchemy import Connection
+
+from monitor_server.pipeline.refusals import CommandRefused, UnknownRun
+from monitor_server.storage import RunRow, commands, incidents, reports, runs
+from trainguard.policy import PolicyMemory
+from trainguard.wire import ACTIONS, Command, DecisionReport, Order, Rollback, UnknownOrder
+
+
+def order(
+    connection: Connection,
+    run_id: UUID,
+    *,
+    orders: Sequence[Order],
+    issued_by: str,
+    now: float,
+    ttl_seconds: float,
+    reason: str = "",
+) -> Command:
+    """Issue a person's command for the run as it stands; the next receipts carry it.
+
+    Raises `UnknownRun`, and `CommandRefused` where the trainer would refuse it anyway: said here, by name.
+    """
+    run = _locked(connection, run_id)
+    _check_may_command(connection, run, now)
+    _check_orders(connection, run_id, orders)
+    command = Command(
+        command_id=uuid4(),
+        attempt=run.attempt,
+        revision=run.revision,
+        orders=tuple(orders),
+        issued_at=now,
+        expires_at=now + ttl_seconds,
+        issued_by=issued_by,
+        reason=reason,
+    )
+    commands.add(connection, run_id, [command])
+    return command
+
+
+def approve(
+    connection: Connection, run_id: UUID, decision_id: UUID, *, approved_by: str, now: float, ttl_seconds: float
+) -> Command:
+    """Turn a proposal into a command. From here on its incident goes the way of every other: recovering, watching.
+
+    Raises `UnknownRun`, and `CommandRefused` for a decision that proposes nothing or does not stand any more.
+    """
+    run = _locked(connection, run_id)
+    _check_may_command(connection, run, now)
+    proposal = _standing_proposal(connection, run, decision_id)
+    memory = PolicyMemory.model_validate(run.policy_memory or {})
+    incident = next((one for one in memory.active() if one.incident_id == proposal.incident_id), None)
+    if incident is None or incident.state != "open":
+        raise CommandRefused("decision_id", "the incident that this decision is about is not open any more")
+    _check_orders(connection, run_id, proposal.orders)
+
+    reason = f"{approved_by} approved: {proposal.reason}"[:4000]
+    approval = proposal.model_copy(
+        update={
+            "decision_id": uuid4(),
+            "decided_at": now,
+            "decided_by": "person",
+            "verdict": "halt" if proposal.orders[0].action == "halt" else "act",
+            "reason": reason,
+            "command_id": uuid4(),
+        }
+    )
+    assert approval.command_id is not None
+    command = Command(
+        command_id=approval.command_id,
+        incident_id=incident.incident_id,
+        decision_id=approval.decision_id,
+        attempt=run.attempt,
+        revision=run.revision,
+        orders=proposal.orders,
+        issued_at=now,
+        expires_at=now + ttl_seconds,
+        issued_by=approved_by,
+        reason=reason,
+    )
+    recovering = incident.model_copy(
+        update={
+            "state": "recovering",
+            "updated_at": now,
+            "command_id": command.command_id,
+            "command_expires_at": command.expires_at,
+            "decided": "",
+            "outcome": reason,
+        }
+    )
+    commands.add(connection, run_id, [command])
+    incidents.save(connection, run_id, [recovering.report()], "server")
+    incidents.add_decisions(connection, run_id, [approval])
+    values = {
+        # The version rises: no process may go on with what it remembers from before the approval.
+        "version": run.version + 1,
+        "last_decision": reason,
+        "policy_memory": memory.with_incident(recovering).model_dump(mode="json"),
+    }
+    runs.change(connection, run_id, values)
+    return command
+
+
+def _locked(connection: Connection, run_id: UUID) -> RunRow:
+    run = runs.lock(connection, [run_id]).get(run_id)
+    if run is None:
+        raise UnknownRun(run_id)
+    return run
+
+
+def _check_may_command(connection: Connection, run: RunRow, now: float) -> None:
+    if run.state not in runs.LIVING_STATES:
+        raise CommandRefused("run_id", f"the run is {run.state}; nobody is there to carry out a command")
+    if run.mode == "observe":
+        raise CommandRefused("run_id", "the run is only observed (mode observe); attach it with mode='act' to allow it")
+    waiting = commands.pending(connection, run.run_id, now)
+    if waiting:
+        raise CommandRefused(
+            "run_id",
+            f"command {waiting[0].command_id} ({waiting[0].action}) is on its way already; "
+            "wait until it is answered or has expired",
+        )
+
+
+def _check_orders(connection: Connection, run_id: UUID, orders: Sequence[Order]) -> None:
+    for index, one in enumerate(orders):
+        if isinstance(one, UnknownOrder):
+            raise CommandRefused(
+                f"orders.{index}.action", f"{one.action!r} is no action; known are {', '.join(ACTIONS)}"
+            )
+        if one.action == "halt" and len(orders) > 1:
+            raise CommandRefused(f"orders.{index}.action", "halt stands alone; what else is ordered could not happen")
+        if isinstance(one, Rollback):
+            known = {report.checkpoint_id for report in reports.checkpoints_of(connection, run_id)}
+            if one.checkpoint_id not in known:
+                raise CommandRefused(
+                    f"orders.{index}.checkpoint_id",
+                    f"{one.checkpoint_id} is no checkpoint that this run still has; choose one of its list",
+                )
+
+
+def _standing_proposal(connection: Connection, run: RunRow, decision_id: UUID) -> DecisionReport:
+    decision = incidents.decision(connection, run.run_id, decision_id)
+    if decision is None:
+        raise CommandRefused("decision_id", f"{decision_id} is no decision on this run")
+    if decision.verdict != "propose":
+        raise CommandRefused("decision_id", f"this decision proposes nothing; its verdict is {decision.verdict}")
+    latest = incidents.latest_decision(connection, run.run_id, decision.incident_id)
+    if latest != decision or decision.attempt != run.attempt:
+        raise CommandRefused("decision_id", "a later decision has taken the place of this one; look at the latest")
+    return decision

@@ -1,0 +1,69 @@
+"""What travels from stage to stage, and what every stage may use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from sqlalchemy import Connection
+
+from monitor_server.live import LiveMemory, LiveRun
+from monitor_server.settings import Settings
+from monitor_server.storage import RunRow
+from trainguard.policy import Judgement, Playbook, Situation
+from trainguard.wire import Acknowledgement, Envelope, Finding, Observation, Receipt
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One envelope on its way. A stage returns the next case with `dataclasses.replace`."""
+
+    run: RunRow
+    """The run's row, locked: as it was before this envelope, and after `settle` as it is now."""
+    envelope: Envelope
+    now: float
+    is_duplicate: bool = False
+    """Recorded before: it is answered again, and nothing else happens."""
+    last_sequence: int = 0
+    attempt: int = 0
+    """In force after this envelope."""
+    revision: int = 0
+    """In force after this envelope."""
+    fresh: tuple[Observation, ...] = ()
+    """New observations that the detectors are to see, in order."""
+    stored: int = 0
+    """Observations that were new to the database, judged or not."""
+    lost: int = 0
+    """Observations that the sender confesses to have lost since its last envelope."""
+    rollbacks: int = 0
+    """Attempts reported for the first time that began with a rollback."""
+    acknowledgements: tuple[Acknowledgement, ...] = ()
+    """New ones: the first answer to a command wins."""
+    live: LiveRun | None = None
+    findings: tuple[Finding, ...] = ()
+    """What the service's own panel said about ``fresh``."""
+    playbook: Playbook | None = None
+    situation: Situation | None = None
+    judgement: Judgement | None = None
+    receipt: Receipt | None = None
+    """Set by the last stage; it leaves after the commit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What stages work with: the transaction, the warm memories that it has taken out, and the settings."""
+
+    connection: Connection
+    memory: LiveMemory
+    settings: Settings
+    taken: dict[UUID, LiveRun] = field(default_factory=dict)
+    """Live runs in the hands of this transaction; published after its commit, or thrown away."""
+
+    def live_run(self, run: RunRow) -> LiveRun:
+        """The run's detectors: in hand already, warm in memory, or recalled from the database."""
+        live = self.taken.get(run.run_id)
+        return live if live is not None else self.memory.take(self.connection, run)
+
+
+Stage = Callable[[Case, Bench], Case]

@@ -1,0 +1,27 @@
+"""Detect: the service's own panel looks at what is new."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import groupby
+
+from monitor_server.live import begin_attempt
+from monitor_server.pipeline.case import Bench, Case
+from monitor_server.storage import reports
+from trainguard.wire import Finding
+
+
+def detect(case: Case, bench: Bench) -> Case:
+    """Show the fresh observations to the run's detectors; where an attempt begins, rewind them first."""
+    live = bench.live_run(case.run)
+    findings: list[Finding] = []
+    for attempt, rows in groupby(case.fresh, key=lambda row: row.attempt):
+        if attempt > live.attempt:
+            live = begin_attempt(bench.connection, live, attempt, case.now)
+        findings += live.see(rows)
+    if case.attempt > live.attempt:
+        live = begin_attempt(bench.connection, live, case.attempt, case.now)
+    live.snapshot_when_due(bench.connection, case.now)
+    bench.taken[case.run.run_id] = live
+    reports.add_findings(bench.connection, case.run.run_id, findings, "server", case.now)
+    return replace(case, live=live, findings=tuple(findings))

@@ -1,0 +1,138 @@
+"""Group commit: whatever envelopes wait are recorded in one transaction, each in a savepoint of its own."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+from sqlalchemy.exc import InterfaceError, OperationalError
+
+from monitor_server.live import LiveMemory
+from monitor_server.pipeline.case import Bench, Case
+from monitor_server.pipeline.refusals import EnvelopeRefused, UnknownRun
+from monitor_server.pipeline.stages import walk
+from monitor_server.settings import Settings
+from monitor_server.storage import Database, runs
+from trainguard.wire import Envelope
+
+logger = logging.getLogger(__name__)
+
+MOST_ENVELOPES = 64
+"""Envelopes in one transaction: enough to share the cost of a disk sync, few enough to keep every answer quick."""
+
+
+class Overloaded(Exception):
+    """More envelopes wait than the service takes; come again a little later."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    envelope: Envelope
+    answer: Future[Case] = field(default_factory=Future)
+
+
+class Ingest:
+    """One thread that records envelopes; HTTP's threads only wait for it.
+
+    The detectors are Python: more threads would not make them faster, and more processes do.
+    """
+
+    def __init__(
+        self, database: Database, memory: LiveMemory, settings: Settings, *, clock: Callable[[], float]
+    ) -> None:
+        self._database = database
+        self._memory = memory
+        self._settings = settings
+        self._clock = clock
+        self._waiting: queue.Queue[_Waiting | None] = queue.Queue(settings.ingest_queue)
+        self._thread = threading.Thread(target=self._work, name="trainguard-ingest", daemon=True)
+        self._is_closing = False
+
+    def start(self) -> None:
+        """Begin to work."""
+        self._thread.start()
+
+    def stop(self, *, timeout_seconds: float = 20.0) -> None:
+        """Take no more, finish what waits, and end."""
+        self._is_closing = True
+        if self._thread.is_alive():
+            self._waiting.put(None)
+            self._thread.join(timeout_seconds)
+
+    def submit(self, envelope: Envelope) -> Future[Case]:
+        """Put an envelope in line. The future brings the case with its receipt, after the commit, or the error.
+
+        Raises `Overloaded` when the line is full or the service is closing.
+        """
+        waiting = _Waiting(envelope)
+        if self._is_closing:
+            raise Overloaded("the service is closing; send it again to the next one")
+        try:
+            self._waiting.put_nowait(waiting)
+        except queue.Full:
+            raise Overloaded(f"{self._waiting.maxsize} envelopes wait for their commit already") from None
+        return waiting.answer
+
+    def _work(self) -> None:
+        while True:
+            first = self._waiting.get()
+            if first is None:
+                return
+            batch, is_last = [first], False
+            while len(batch) < MOST_ENVELOPES and not is_last:
+                try:
+                    following = self._waiting.get_nowait()
+                except queue.Empty:
+                    break
+                if following is None:
+                    is_last = True
+                else:
+                    batch.append(following)
+            self._record([one for one in batch if one.answer.set_running_or_notify_cancel()])
+            if is_last:
+                return
+
+    def _record(self, batch: list[_Waiting]) -> None:
+        """One transaction for all; the answers leave after its commit."""
+        if not batch:
+            return
+        answers: list[tuple[Future[Case], Case | Exception]] = []
+        taken = {}
+        try:
+            with self._database.write() as connection:
+                rows = runs.lock(connection, (one.envelope.run_id for one in batch))
+                bench = Bench(connection, self._memory, self._settings)
+                taken = bench.taken
+                for one in batch:
+                    run_id = one.envelope.run_id
+                    try:
+                        with connection.begin_nested():
+                            case = walk(rows.get(run_id), run_id, one.envelope, self._clock(), bench)
+                    except (OperationalError, InterfaceError):
+                        raise  # the database is away: this concerns the whole transaction
+                    except Exception as error:
+                        # The savepoint took back its rows; its half-fed detectors go as well.
+                        bench.taken.pop(run_id, None)
+                        if not isinstance(error, UnknownRun | EnvelopeRefused):
+                            logger.exception("run %s: an envelope could not be recorded", run_id)
+                        answers.append((one.answer, error))
+                    else:
+                        rows[run_id] = case.run
+                        answers.append((one.answer, case))
+        except Exception as error:
+            logger.warning("%d envelopes were not recorded: %s", len(batch), error)
+            for one in batch:
+                one.answer.set_exception(error)
+            return
+        for run_id, live in taken.items():
+            if rows[run_id].state in runs.LIVING_STATES:
+                self._memory.publish(live)
+        for future, answer in answers:
+            if isinstance(answer, Case):
+                future.set_result(answer)
+            else:
+                future.set_exception(answer)

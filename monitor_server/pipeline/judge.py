@@ -1,0 +1,64 @@
+"""Judge: the shared brain, stage by stage, on the run as it is now."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from monitor_server.pipeline.case import Bench, Case, Stage
+from monitor_server.storage import incidents, reports, silences
+from trainguard.policy import Judgement, Playbook, PolicyMemory, Situation
+
+PolicyStage = Callable[[Judgement, Situation, Playbook, float], Judgement]
+
+
+def assess(case: Case, bench: Bench) -> Case:
+    """Put together what policy is shown, and what it remembers."""
+    assert case.live is not None, "detect comes before assess"
+    run, connection = case.run, bench.connection
+    description = run.described()
+    playbook = Playbook.default()
+    if description.playbook is not None:
+        playbook = Playbook.model_validate(description.playbook)
+    situation = Situation(
+        run_id=run.run_id,
+        mode=description.mode,
+        attempt=case.attempt,
+        revision=case.revision,
+        step=max(0, case.live.last_step),
+        vitals=case.live.panel.vitals(),
+        # What was wrong with an attempt that is already abandoned calls for nothing any more.
+        findings=tuple(one for one in case.findings if one.attempt == case.attempt),
+        acknowledgements=case.acknowledgements,
+        checkpoints=reports.checkpoints_of(connection, run.run_id),
+        silenced=silences.is_silenced(connection, run.run_id, case.now),
+        decided_by="server",
+        run_state=case.envelope.state,
+        command_ttl_seconds=bench.settings.command_ttl_seconds,
+    )
+    memory = PolicyMemory()
+    if run.policy_memory is not None:
+        memory = PolicyMemory.model_validate(run.policy_memory)
+    return replace(case, playbook=playbook, situation=situation, judgement=Judgement.begin(memory))
+
+
+def judged_by(policy_stage: PolicyStage) -> Stage:
+    """A stage of the pipeline from a stage of policy."""
+
+    def stage(case: Case, bench: Bench) -> Case:
+        assert case.judgement is not None
+        assert case.situation is not None
+        assert case.playbook is not None
+        return replace(case, judgement=policy_stage(case.judgement, case.situation, case.playbook, case.now))
+
+    stage.__name__ = policy_stage.__name__
+    stage.__doc__ = policy_stage.__doc__
+    return stage
+
+
+def conclude(case: Case, bench: Bench) -> Case:
+    """Store the incidents that changed and the decisions that were made."""
+    assert case.judgement is not None
+    incidents.save(bench.connection, case.run.run_id, case.judgement.incidents, "server")
+    incidents.add_decisions(bench.connection, case.run.run_id, case.judgement.decisions)
+    return case

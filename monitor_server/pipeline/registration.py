@@ -1,0 +1,26 @@
+"""Registration: a trainer introduces its run, or comes back with it."""
+
+from __future__ import annotations
+
+from pydantic import ValidationError
+from sqlalchemy import Connection
+
+from monitor_server.pipeline.refusals import DescriptionRefused
+from monitor_server.storage import RunRow, runs
+from trainguard.policy import Playbook
+from trainguard.wire import RunDescription
+
+
+def register_run(connection: Connection, description: RunDescription, now: float) -> tuple[RunRow, bool]:
+    """Add the run, or renew the description of a known one; the row, and whether it is new.
+
+    Raises `DescriptionRefused` for a playbook that makes no sense: said now, not at the first incident.
+    """
+    if description.playbook is not None:
+        try:
+            Playbook.model_validate(description.playbook)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            path = ".".join(("playbook", *(str(part) for part in first["loc"])))
+            raise DescriptionRefused(path, str(first["msg"]).removeprefix("Value error, ")) from None
+    return runs.register(connection, description, now)

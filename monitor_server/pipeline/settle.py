@@ -1,0 +1,80 @@
+"""Settle: the run's row follows, and the receipt is written."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+from monitor_server.pipeline.case import Bench, Case
+from monitor_server.storage import commands, runs
+from monitor_server.storage.tables import SIGNAL_BITS
+from trainguard.wire import Receipt
+
+
+def settle(case: Case, bench: Bench) -> Case:
+    """Bring the run's row up to what is now known of the run, and raise its version."""
+    assert case.judgement is not None
+    assert case.live is not None
+    run, envelope, judgement = case.run, case.envelope, case.judgement
+    last_signals = dict(run.last_signals)
+    for row in case.fresh:
+        last_signals.update({name: value for name, value in row.signals.items() if name in SIGNAL_BITS})
+    counts = Counter(run.finding_counts)
+    counts.update(f"{finding.kind}/{finding.severity}" for finding in case.findings)
+    is_current = envelope.attempt >= run.attempt
+    state = envelope.state if is_current else run.state
+    has_ended = state not in runs.LIVING_STATES
+    values: dict[str, Any] = {
+        "state": state,
+        "attempt": case.attempt,
+        "revision": case.revision,
+        "lr_scale": _lr_scale(case),
+        "last_step": case.live.last_step if case.live.last_step >= 0 else None,
+        "last_seen_at": case.now,
+        "last_observed_at": case.fresh[-1].observed_at if case.fresh else run.last_observed_at,
+        "ended_at": (run.ended_at or case.now) if has_ended else None,
+        "version": run.version + 1,
+        "observations_total": run.observations_total + case.stored,
+        "observations_lost": run.observations_lost + case.lost,
+        "rollbacks_total": run.rollbacks_total + case.rollbacks,
+        "escalations_total": run.escalations_total
+        + sum(1 for incident in judgement.incidents if incident.state == "escalated"),
+        "finding_counts": dict(counts),
+        "last_signals": last_signals,
+        "last_decision": judgement.decisions[-1].reason if judgement.decisions else run.last_decision,
+        # As JSON and back: the next stage of this transaction reads what another process would read.
+        "policy_memory": judgement.memory.model_dump(mode="json"),
+    }
+    runs.change(bench.connection, run.run_id, values)
+    case.live.version = values["version"]
+    return replace(case, run=replace(run, **values))
+
+
+def answer(case: Case, bench: Bench) -> Case:
+    """Write the receipt: also for a duplicate, which may have missed the commands of the first one."""
+    receipt = Receipt(
+        run_id=case.run.run_id,
+        sender=case.envelope.sender,
+        sequence=case.last_sequence,
+        status="duplicate" if case.is_duplicate else "recorded",
+        server_time=case.now,
+        commands=commands.pending(bench.connection, case.run.run_id, case.now),
+        flush_seconds=bench.settings.flush_seconds,
+        lease_seconds=bench.settings.lease_seconds,
+        message=case.run.last_decision,
+    )
+    return replace(case, receipt=receipt)
+
+
+def _lr_scale(case: Case) -> float:
+    scale = case.run.lr_scale
+    for answer_ in case.acknowledgements:
+        told = answer_.changes.get("lr_scale")
+        if answer_.status == "applied" and isinstance(told, int | float) and 0 < told <= 1:
+            scale = float(told)
+    for row in reversed(case.fresh):
+        measured = row.get("lr_scale")
+        if measured is not None and 0 < measured <= 1:
+            return measured
+    return scale

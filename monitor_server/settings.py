@@ -1,0 +1,135 @@
+"""What a person may set: arguments of `trainguard serve` first, then ``TRAINGUARD_*`` variables, then defaults."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Mapping
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from typing_extensions import Self
+
+from monitor_server.storage.database import parse_database_url
+
+PREFIX = "TRAINGUARD_"
+
+Seconds = Annotated[float, Field(gt=0, le=10 * 365 * 86_400, allow_inf_nan=False)]
+
+
+class SettingsError(Exception):
+    """A setting that cannot be used; the message names it and the remedy."""
+
+
+class Settings(BaseModel):
+    """Every setting, validated. Each is also read from ``TRAINGUARD_<NAME>``.
+
+    >>> Settings(port=9000).port
+    9000
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65_535)] = 8321
+    """0 takes any free port."""
+    insecure: bool = False
+    """Serve an address that others can reach although nobody has to sign in."""
+    public_url: str = ""
+    """Where people reach the page; links in notifications begin with it. Empty: made of host and port."""
+    database: str = "sqlite:///trainguard.db"
+    max_body_bytes: Annotated[int, Field(ge=1024)] = 8 * 2**20
+    """A request's body as it arrives, compressed or not."""
+    max_decompressed_bytes: Annotated[int, Field(ge=1024)] = 32 * 2**20
+    flush_seconds: Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)] = 2.0
+    """How long a trainer may gather before it sends again."""
+    lease_seconds: Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)] = 60.0
+    """How long the service stays the brain of a run after a receipt."""
+    command_ttl_seconds: Seconds = 300.0
+    silent_after_seconds: Seconds = 300.0
+    """A running run that says nothing for so long is called silent."""
+    metrics_forget_after_seconds: Seconds = 86_400.0
+    """A silent run leaves /metrics after so long."""
+    metrics_linger_seconds: Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)] = 600.0
+    """The counters of an ended run stay in /metrics for so long, so that its last escalation is scraped."""
+    ingest_queue: Annotated[int, Field(ge=1, le=100_000)] = 1000
+    """Envelopes that may wait for their commit; more are answered 503."""
+    live_runs: Annotated[int, Field(ge=1, le=1_000_000)] = 2000
+    """Runs whose detectors are kept in memory."""
+    webhook_url: str = ""
+    webhook_secret: SecretStr = SecretStr("")
+    """Signs every webhook with HMAC-SHA256 where set."""
+    housekeeping_seconds: Seconds = 5.0
+
+    @field_validator("database")
+    @classmethod
+    def _known_database(cls, value: str) -> str:
+        parse_database_url(value)
+        return value
+
+    @field_validator("webhook_url", "public_url")
+    @classmethod
+    def _http_address(cls, value: str) -> str:
+        if value and (urlsplit(value).scheme not in ("http", "https") or not urlsplit(value).hostname):
+            raise ValueError("is no web address; write http://host/path or https://host/path")
+        return value.rstrip("/")
+
+    @model_validator(mode="after")
+    def _nobody_listens_in(self) -> Self:
+        if not self.insecure and not is_loopback(self.host):
+            raise ValueError(
+                f"host {self.host} can be reached by others, and nobody has to sign in: "
+                "bind 127.0.0.1, or say --insecure (TRAINGUARD_INSECURE=1) if the network is trusted"
+            )
+        return self
+
+    @property
+    def page_url(self) -> str:
+        """Where the page is, as far as we know."""
+        if self.public_url:
+            return self.public_url
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+
+    @property
+    def notifiers(self) -> tuple[str, ...]:
+        """Names of the notifiers that have somewhere to send to."""
+        return ("webhook",) if self.webhook_url else ()
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach ``host``.
+
+    >>> is_loopback("localhost"), is_loopback("::1"), is_loopback("0.0.0.0")
+    (True, True, False)
+    """
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def read_settings(given: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> Settings:
+    """Settings from what was given (None means *not given*), then the environment, then defaults.
+
+    Raises `SettingsError` with one sentence per mistake.
+    """
+    values: dict[str, Any] = {}
+    for name in Settings.model_fields:
+        told = environment.get(PREFIX + name.upper())
+        if told is not None and told != "":
+            values[name] = told
+    values |= {name: value for name, value in given.items() if value is not None}
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        raise SettingsError("; ".join(_sentence(one) for one in error.errors(include_url=False))) from None
+
+
+def _sentence(error: Any) -> str:
+    message = str(error["msg"]).removeprefix("Value error, ")
+    name = ".".join(str(part) for part in error["loc"])
+    return f"{name} (or {PREFIX}{name.upper()}): {message}" if name else message

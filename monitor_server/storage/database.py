@@ -1,0 +1,150 @@
+"""One database: engine, transactions, and the differences between SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, InterfaceError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from monitor_server.storage.column_types import dump_document, load_document
+
+DRIVERS = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
+
+
+class DatabaseUnavailable(Exception):
+    """The database could not be reached or did not answer in time; trying again later may help."""
+
+
+def parse_database_url(text_: str) -> URL:
+    """The SQLAlchemy URL of what a person wrote.
+
+    Raises `ValueError` with the remedy for anything but a SQLite file or a PostgreSQL server.
+
+    >>> parse_database_url("postgresql://db/trainguard").drivername
+    'postgresql+psycopg'
+    """
+    remedy = "write sqlite:///file.db or postgresql+psycopg://user@host/name"
+    try:
+        url = make_url(text_)
+    except (ArgumentError, ValueError) as error:
+        raise ValueError(f"is not a database address; {remedy}") from error
+    backend = url.drivername.partition("+")[0]
+    if backend not in DRIVERS:
+        raise ValueError(f"names the unknown database {backend!r}; {remedy}")
+    if backend == "sqlite" and (not url.database or url.database == ":memory:"):
+        raise ValueError("names a database in memory, which every restart would lose; write sqlite:///file.db")
+    return url if "+" in url.drivername else url.set(drivername=DRIVERS[backend])
+
+
+class Database:
+    """Transactions over one engine. ``write()`` is exclusive on SQLite: one writer per process, and one per file.
+
+    Safe to use from many threads.
+    """
+
+    def __init__(self, address: str, *, busy_timeout_seconds: float = 15.0) -> None:
+        self.url = parse_database_url(address)
+        self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        self._writer = threading.Lock()
+        self._busy_timeout_seconds = busy_timeout_seconds
+        options: dict[str, Any] = {"json_serializer": dump_document, "json_deserializer": load_document}
+        if self.is_sqlite:
+            options["connect_args"] = {"timeout": busy_timeout_seconds}
+        else:
+            options["pool_pre_ping"] = True
+            options["connect_args"] = {"connect_timeout": 5, "application_name": "trainguard"}
+        try:
+            self.engine: Engine = create_engine(self.url, **options)
+        except (NoSuchModuleError, ModuleNotFoundError) as error:
+            raise DatabaseUnavailable(
+                f"no driver for {self.url.drivername}: pip install 'trainguard[postgres]'"
+            ) from error
+        if self.is_sqlite:
+            event.listen(self.engine, "connect", _prepare_sqlite)
+            event.listen(self.engine, "begin", _begin_sqlite)
+
+    def __repr__(self) -> str:
+        return f"Database({self.url.render_as_string(hide_password=True)!r})"
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A transaction that may write: committed at the end, rolled back on any exception.
+
+        Raises `DatabaseUnavailable` when the database is away or stays locked.
+        """
+        with self._translated():
+            if not self.is_sqlite:
+                with self.engine.begin() as connection:
+                    yield connection
+                return
+            # A second writer would only wait inside SQLite, polling; here it waits in line.
+            if not self._writer.acquire(timeout=self._busy_timeout_seconds):
+                raise DatabaseUnavailable("another writer holds the database; try again")
+            try:
+                writing = self.engine.connect().execution_options(trainguard_writes=True)
+                with writing as connection, connection.begin():
+                    yield connection
+            finally:
+                self._writer.release()
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A read transaction: one consistent picture, which on SQLite never waits for the writer.
+
+        Raises `DatabaseUnavailable` when the database is away.
+        """
+        with self._translated(), self.engine.connect() as connection:
+            if not self.is_sqlite:
+                connection = connection.execution_options(isolation_level="REPEATABLE READ")
+            with connection.begin():
+                yield connection
+
+    def ping(self) -> None:
+        """Raise `DatabaseUnavailable` unless the database answers."""
+        with self.read() as connection:
+            connection.execute(text("SELECT 1"))
+
+    def close(self) -> None:
+        """Close every idle connection."""
+        self.engine.dispose()
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (OperationalError, InterfaceError, PoolTimeout) as error:
+            raise DatabaseUnavailable(f"the database did not answer: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    cause = getattr(error, "orig", None) or error
+    return str(cause).strip().split("\n", 1)[0][:300]
+
+
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    # sqlite3's own transaction control begins lazily and not at all before a SELECT: switch it off, and begin below.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    try:
+        cursor.execute("PRAGMA journal_mode=WAL")
+        # A receipt says "it is in the database". NORMAL survives a killed process, but in WAL mode it does not
+        # sync at commit, so a power cut could take back what was acknowledged. Group commit pays for FULL.
+        cursor.execute("PRAGMA synchronous=FULL")
+        cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.execute("PRAGMA cache_size=-65536")
+        cursor.execute("PRAGMA temp_store=MEMORY")
+    finally:
+        cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # IMMEDIATE takes the write lock at once: a transaction that reads first and writes later could otherwise
+    # fail half-way with SQLITE_BUSY, which no timeout heals.
+    writes = connection.get_execution_options().get("trainguard_writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

@@ -1,0 +1,212 @@
+"""Observations: wide typed rows, a bit per NaN, and whatever else was measured beside them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, func, select, tuple_
+from sqlalchemy.engine import Row
+
+from monitor_server.storage.tables import SIGNAL_BITS, observations
+from monitor_server.storage.upsert import insert_new
+from trainguard.wire import Observation
+
+_SIGNALS = [observations.c[name] for name in SIGNAL_BITS]
+_COLUMNS = [
+    observations.c.attempt,
+    observations.c.step,
+    observations.c.observed_at,
+    observations.c.nan_mask,
+    observations.c.extra,
+    *_SIGNALS,
+]
+_NAMES = tuple(SIGNAL_BITS)
+_FIRST_SIGNAL = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Steps of one attempt: from ``from_step`` to before ``before_step`` (None: to the end)."""
+
+    attempt: int
+    from_step: int
+    before_step: int | None = None
+
+
+def add(connection: Connection, run_id: UUID, rows: Iterable[tuple[Observation, bool]]) -> int:
+    """Insert observations, each with whether it is to be judged; the number that was new.
+
+    A row that is there already stays as it is.
+    """
+    return insert_new(connection, observations, [_values(run_id, row, judged) for row, judged in rows])
+
+
+def read(
+    connection: Connection,
+    run_id: UUID,
+    *,
+    attempt: int | None = None,
+    from_step: int | None = None,
+    to_step: int | None = None,
+    after: tuple[int, int] | None = None,
+    limit: int = 10_000,
+) -> list[Observation]:
+    """Observations in the order of (attempt, step); ``to_step`` inclusive, ``after`` exclusive."""
+    statement = select(*_COLUMNS).where(observations.c.run_id == run_id)
+    if attempt is not None:
+        statement = statement.where(observations.c.attempt == attempt)
+    if from_step is not None:
+        statement = statement.where(observations.c.step >= from_step)
+    if to_step is not None:
+        statement = statement.where(observations.c.step <= to_step)
+    if after is not None:
+        statement = statement.where(tuple_(observations.c.attempt, observations.c.step) > after)
+    statement = statement.order_by(observations.c.attempt, observations.c.step).limit(limit)
+    return [_observation(row) for row in connection.execute(statement)]
+
+
+def replay(connection: Connection, run_id: UUID, stretch: Stretch, *, newest: int) -> Iterator[Observation]:
+    """The judged observations of a stretch, in order; of a longer one, only the ``newest``."""
+    statement = select(*_COLUMNS).where(
+        observations.c.run_id == run_id,
+        observations.c.attempt == stretch.attempt,
+        observations.c.step >= stretch.from_step,
+        observations.c.judged,
+    )
+    if stretch.before_step is not None:
+        statement = statement.where(observations.c.step < stretch.before_step)
+    rows = connection.execute(statement.order_by(observations.c.step.desc()).limit(newest)).all()
+    for row in reversed(rows):
+        yield _observation(row)
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """Neighbouring steps of one attempt, summed up so that no spike and no NaN is lost."""
+
+    attempt: int
+    first_step: int
+    last_step: int
+    count: int
+    minimum: dict[str, float]
+    maximum: dict[str, float]
+    mean: dict[str, float]
+    nan_count: dict[str, int]
+
+
+def buckets(
+    connection: Connection,
+    run_id: UUID,
+    *,
+    signals: Sequence[str],
+    points: int,
+    attempt: int | None = None,
+    from_step: int | None = None,
+    to_step: int | None = None,
+) -> list[Bucket]:
+    """At most about ``points`` buckets per attempt over the steps asked for, in order of (attempt, step).
+
+    ``signals`` are names of `SIGNAL_BITS`. A signal that no step of a bucket measured is absent from its dictionaries.
+    """
+    mine = [observations.c.run_id == run_id]
+    if attempt is not None:
+        mine.append(observations.c.attempt == attempt)
+    if from_step is not None:
+        mine.append(observations.c.step >= from_step)
+    if to_step is not None:
+        mine.append(observations.c.step <= to_step)
+    extent = select(func.min(observations.c.step), func.max(observations.c.step)).where(*mine)
+    low, high = connection.execute(extent).one()
+    if low is None:
+        return []
+    width = max(1, math.ceil((high - low + 1) / points))
+    place = ((observations.c.step - low) // width).label("place")
+    summaries: list[Any] = []
+    for name in signals:
+        column = observations.c[name]
+        is_nan = (observations.c.nan_mask // (1 << SIGNAL_BITS[name])) % 2
+        summaries += [func.min(column), func.max(column), func.avg(column), func.sum(is_nan)]
+    statement = (
+        select(
+            observations.c.attempt,
+            func.min(observations.c.step),
+            func.max(observations.c.step),
+            func.count(),
+            *summaries,
+        )
+        .where(*mine)
+        .group_by(observations.c.attempt, place)
+        .order_by(observations.c.attempt, func.min(observations.c.step))
+    )
+    return [_bucket(row, signals) for row in connection.execute(statement)]
+
+
+def _bucket(row: Any, signals: Sequence[str]) -> Bucket:
+    bucket = Bucket(row[0], row[1], row[2], row[3], {}, {}, {}, {})
+    for index, name in enumerate(signals):
+        minimum, maximum, mean, nan_count = row[4 + 4 * index : 8 + 4 * index]
+        if minimum is not None:
+            bucket.minimum[name] = minimum
+            bucket.maximum[name] = maximum
+            # SQLite answers NULL to the mean of +inf and -inf, PostgreSQL NaN.
+            bucket.mean[name] = math.nan if mean is None else mean
+        if nan_count:
+            bucket.nan_count[name] = int(nan_count)
+    return bucket
+
+
+def extra_names(connection: Connection, run_id: UUID) -> list[str]:
+    """Names of signals without a column of their own, as far as the latest thousand observations show."""
+    latest = (
+        select(observations.c.extra)
+        .where(observations.c.run_id == run_id, observations.c.extra.is_not(None))
+        .order_by(observations.c.attempt.desc(), observations.c.step.desc())
+        .limit(1000)
+    )
+    names: dict[str, None] = {}
+    for (extra,) in connection.execute(latest):
+        names.update(dict.fromkeys(extra))
+    return sorted(names)
+
+
+def _values(run_id: UUID, row: Observation, judged: bool) -> dict[str, Any]:
+    values: dict[str, Any] = dict.fromkeys(_NAMES)
+    mask = 0
+    extra: dict[str, float] | None = None
+    for name, value in row.signals.items():
+        bit = SIGNAL_BITS.get(name)
+        if bit is None:
+            extra = extra or {}
+            extra[name] = value
+        elif value != value:
+            mask |= 1 << bit
+        else:
+            values[name] = value
+    values["run_id"] = run_id
+    values["attempt"] = row.attempt
+    values["step"] = row.step
+    values["observed_at"] = row.observed_at
+    values["judged"] = judged
+    values["nan_mask"] = mask
+    values["extra"] = extra
+    return values
+
+
+def _observation(row: Row[Any]) -> Observation:
+    attempt, step, observed_at, mask, extra = row[:_FIRST_SIGNAL]
+    signals: dict[str, float] = {}
+    for name, value in zip(_NAMES, row[_FIRST_SIGNAL:]):
+        if value is not None:
+            signals[name] = value
+    if mask:
+        for name, bit in SIGNAL_BITS.items():
+            if mask >> bit & 1:
+                signals[name] = math.nan
+    if extra:
+        # NaN and the infinities are strings inside JSON.
+        signals.update({name: float(value) for name, value in extra.items()})
+    return Observation(attempt, step, observed_at, signals)

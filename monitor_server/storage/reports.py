@@ -1,0 +1,150 @@
+"""What a trainer tells beside its observations: evaluations, findings, checkpoints, acknowledgements."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+from uuid import UUID
+
+from sqlalchemy import Connection, select
+
+from monitor_server.storage.tables import acknowledgements, checkpoints, evaluations, findings
+from monitor_server.storage.upsert import insert_new, insert_or_replace
+from trainguard.wire import Acknowledgement, CheckpointReport, Evaluation, Finding
+
+Source = Literal["server", "trainer"]
+
+KNOWN_CHECKPOINTS = 1000
+"""Checkpoints that policy is shown, the newest first: more than any ladder reaches back."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFinding:
+    """A finding, whose panel saw it, and when it was recorded."""
+
+    finding: Finding
+    source: Source
+    recorded_at: float
+
+
+def add_evaluations(connection: Connection, run_id: UUID, reports: Sequence[Evaluation]) -> None:
+    """Record evaluations once each."""
+    rows = [
+        {
+            "run_id": run_id,
+            "attempt": report.attempt,
+            "step": report.step,
+            "evaluated_at": report.evaluated_at,
+            "document": report,
+        }
+        for report in reports
+    ]
+    insert_new(connection, evaluations, rows)
+
+
+def evaluations_of(connection: Connection, run_id: UUID, limit: int) -> list[Evaluation]:
+    """Evaluations in order of (attempt, step)."""
+    statement = (
+        select(evaluations.c.document)
+        .where(evaluations.c.run_id == run_id)
+        .order_by(evaluations.c.attempt, evaluations.c.step, evaluations.c.evaluated_at)
+        .limit(limit)
+    )
+    return [Evaluation.model_validate(document) for (document,) in connection.execute(statement)]
+
+
+def add_findings(connection: Connection, run_id: UUID, reports: Sequence[Finding], source: Source, now: float) -> None:
+    """Record findings once each: attempt, step, detector and kind name one."""
+    rows = [
+        {
+            "run_id": run_id,
+            "attempt": report.attempt,
+            "step": report.step,
+            "source": source,
+            "detector": report.detector,
+            "kind": report.kind,
+            "severity": report.severity,
+            "onset_step": report.onset_step,
+            "recorded_at": now,
+            "document": report,
+        }
+        for report in reports
+    ]
+    insert_new(connection, findings, rows)
+
+
+def findings_of(connection: Connection, run_id: UUID, *, source: Source | None, limit: int) -> list[StoredFinding]:
+    """Findings in order of (attempt, step)."""
+    statement = (
+        select(findings.c.document, findings.c.source, findings.c.recorded_at)
+        .where(findings.c.run_id == run_id)
+        .order_by(findings.c.attempt, findings.c.step, findings.c.detector, findings.c.kind, findings.c.source)
+        .limit(limit)
+    )
+    if source is not None:
+        statement = statement.where(findings.c.source == source)
+    return [
+        StoredFinding(Finding.model_validate(document), stored, recorded_at)
+        for document, stored, recorded_at in connection.execute(statement)
+    ]
+
+
+def save_checkpoints(connection: Connection, run_id: UUID, reports: Sequence[CheckpointReport]) -> None:
+    """Record checkpoints; the latest report of one replaces the earlier."""
+    latest = {report.checkpoint_id: report for report in reports}
+    rows = [
+        {
+            "run_id": run_id,
+            "checkpoint_id": report.checkpoint_id,
+            "attempt": report.attempt,
+            "step": report.step,
+            "state": report.state,
+            "document": report,
+        }
+        for report in latest.values()
+    ]
+    insert_or_replace(connection, checkpoints, rows)
+
+
+def checkpoints_of(
+    connection: Connection, run_id: UUID, *, removed_too: bool = False, limit: int = KNOWN_CHECKPOINTS
+) -> list[CheckpointReport]:
+    """The newest checkpoints, in order of (attempt, step)."""
+    statement = select(checkpoints.c.document).where(checkpoints.c.run_id == run_id)
+    if not removed_too:
+        statement = statement.where(checkpoints.c.state != "removed")
+    statement = statement.order_by(
+        checkpoints.c.attempt.desc(), checkpoints.c.step.desc(), checkpoints.c.checkpoint_id
+    ).limit(limit)
+    rows = connection.execute(statement).all()
+    return [CheckpointReport.model_validate(document) for (document,) in reversed(rows)]
+
+
+def add_acknowledgements(
+    connection: Connection, run_id: UUID, reports: Sequence[Acknowledgement]
+) -> list[Acknowledgement]:
+    """Record acknowledgements; the first of a command wins. The new ones, in order."""
+    new = []
+    for report in reports:
+        row = {
+            "run_id": run_id,
+            "command_id": report.command_id,
+            "status": report.status,
+            "handled_at": report.handled_at,
+            "document": report,
+        }
+        if insert_new(connection, acknowledgements, [row]) == 1:
+            new.append(report)
+    return new
+
+
+def acknowledgements_of(connection: Connection, run_id: UUID, limit: int) -> list[Acknowledgement]:
+    """Acknowledgements in the order in which the trainer handled the commands."""
+    statement = (
+        select(acknowledgements.c.document)
+        .where(acknowledgements.c.run_id == run_id)
+        .order_by(acknowledgements.c.handled_at, acknowledgements.c.command_id)
+        .limit(limit)
+    )
+    return [Acknowledgement.model_validate(document) for (document,) in connection.execute(statement)]

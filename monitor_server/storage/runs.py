@@ -1,0 +1,164 @@
+"""The runs: one row each, locked first by every transaction that writes anything of the run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, RowMapping, func, select, tuple_, update
+
+from monitor_server.storage.tables import runs
+from monitor_server.storage.upsert import insert_new
+from trainguard.wire import RunDescription
+
+LIVING_STATES = ("running", "silent")
+"""States in which a run may still say something."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """A run as the database has it. Times in seconds since 1970 (UTC)."""
+
+    run_id: UUID
+    project: str
+    name: str
+    mode: str
+    state: str
+    attempt: int
+    revision: int
+    lr_scale: float
+    last_step: int | None
+    registered_at: float
+    last_seen_at: float
+    last_observed_at: float | None
+    ended_at: float | None
+    version: int
+    observations_total: int
+    observations_lost: int
+    rollbacks_total: int
+    escalations_total: int
+    finding_counts: Mapping[str, int]
+    """By ``"kind/severity"``."""
+    last_signals: Mapping[str, float]
+    """The latest measured value of every signal, as numbers; NaN included."""
+    last_decision: str
+    description: Mapping[str, Any]
+    policy_memory: Mapping[str, Any] | None
+
+    def described(self) -> RunDescription:
+        """The description as the trainer sent it."""
+        return RunDescription.model_validate(self.description)
+
+
+def register(connection: Connection, description: RunDescription, now: float) -> tuple[RunRow, bool]:
+    """Add the run, or renew the description of a known one; the row, and whether it is new.
+
+    A restart may come with another mode, name or project: the latest description holds. What the service knows
+    of the run's history stays.
+    """
+    told = {
+        "project": description.project,
+        "name": description.run,
+        "mode": description.mode,
+        "description": description,
+    }
+    fresh = {
+        **told,
+        "run_id": description.run_id,
+        "state": "running",
+        "attempt": 0,
+        "revision": 0,
+        "lr_scale": 1.0,
+        "registered_at": now,
+        "last_seen_at": now,
+        "version": 0,
+        "observations_total": 0,
+        "observations_lost": 0,
+        "rollbacks_total": 0,
+        "escalations_total": 0,
+        "finding_counts": {},
+        "last_signals": {},
+        "last_decision": "",
+    }
+    is_new = insert_new(connection, runs, [fresh]) == 1
+    if not is_new:
+        # The version rises, so that no process keeps judging by a former description.
+        change(connection, description.run_id, {**told, "last_seen_at": now, "version": runs.c.version + 1})
+    row = load(connection, description.run_id)
+    assert row is not None
+    return row, is_new
+
+
+def lock(connection: Connection, run_ids: Iterable[UUID]) -> dict[UUID, RunRow]:
+    """The rows of ``run_ids``, locked in sorted order, so that two processes never wait for each other in a ring."""
+    wanted = sorted(set(run_ids))
+    statement = select(runs).where(runs.c.run_id.in_(wanted)).order_by(runs.c.run_id)
+    if connection.dialect.name == "postgresql":
+        statement = statement.with_for_update()
+    return {row["run_id"]: _row(row) for row in connection.execute(statement).mappings()}
+
+
+def load(connection: Connection, run_id: UUID) -> RunRow | None:
+    """One run, not locked."""
+    row = connection.execute(select(runs).where(runs.c.run_id == run_id)).mappings().one_or_none()
+    return None if row is None else _row(row)
+
+
+def change(connection: Connection, run_id: UUID, values: Mapping[str, Any]) -> None:
+    """Set columns of one run."""
+    connection.execute(update(runs).where(runs.c.run_id == run_id).values(**values))
+
+
+def listing(
+    connection: Connection,
+    *,
+    project: str | None = None,
+    name: str | None = None,
+    states: Sequence[str] = (),
+    before: tuple[float, UUID] | None = None,
+    limit: int = 100,
+) -> list[RunRow]:
+    """Runs, the latest registered first; ``before`` is the (registered_at, run_id) of the last one of a page."""
+    statement = select(runs).order_by(runs.c.registered_at.desc(), runs.c.run_id.desc()).limit(limit)
+    if project is not None:
+        statement = statement.where(runs.c.project == project)
+    if name is not None:
+        statement = statement.where(runs.c.name == name)
+    if states:
+        statement = statement.where(runs.c.state.in_(states))
+    if before is not None:
+        statement = statement.where(tuple_(runs.c.registered_at, runs.c.run_id) < before)
+    return [_row(row) for row in connection.execute(statement).mappings()]
+
+
+def reporting(connection: Connection, *, ended_after: float) -> list[RunRow]:
+    """Runs that metrics speak of: living ones, and those that ended after ``ended_after``."""
+    statement = select(runs).where(runs.c.state.in_(LIVING_STATES) | (runs.c.ended_at > ended_after))
+    return [_row(row) for row in connection.execute(statement.order_by(runs.c.run_id)).mappings()]
+
+
+def count_by_state(connection: Connection) -> dict[str, int]:
+    """How many runs are in each state."""
+    rows = connection.execute(select(runs.c.state, func.count()).group_by(runs.c.state))
+    return {row[0]: row[1] for row in rows}
+
+
+def mark_silent(connection: Connection, *, seen_before: float) -> list[RunRow]:
+    """Call running runs silent that were last heard of before ``seen_before``; the rows as they were."""
+    statement = select(runs).where(runs.c.state == "running", runs.c.last_seen_at < seen_before)
+    if connection.dialect.name == "postgresql":
+        statement = statement.with_for_update(skip_locked=True)
+    fallen = [_row(row) for row in connection.execute(statement.order_by(runs.c.run_id)).mappings()]
+    if fallen:
+        silent = [row.run_id for row in fallen]
+        connection.execute(update(runs).where(runs.c.run_id.in_(silent)).values(state="silent"))
+    return fallen
+
+
+def _row(row: RowMapping) -> RunRow:
+    values = dict(row)
+    # NaN travels as a string inside JSON.
+    values["last_signals"] = {name: float(value) for name, value in values["last_signals"].items()}
+    return RunRow(**values)

@@ -1,0 +1,260 @@
+"""Every table. Keys begin with ``run_id``, so that the whole can be distributed by run."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Uuid,
+    text,
+)
+
+from monitor_server.storage.column_types import Count, Document, SafeText
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+SIGNAL_BITS = {
+    "loss": 0,
+    "grad_norm": 1,
+    "grad_norm_clipped": 2,
+    "param_norm": 3,
+    "update_norm": 4,
+    "update_ratio": 5,
+    "learning_rate": 6,
+    "lr_scale": 7,
+    "loss_scale": 8,
+    "nonfinite_grads": 9,
+    "nonfinite_params": 10,
+    "update_skipped": 11,
+    "step_seconds": 12,
+}
+"""The signals with a column of their own, and each one's bit in ``nan_mask``.
+
+SQLite stores NaN as NULL, which means *not measured*. So a NaN is NULL with its bit set, on both databases
+alike. A bit is part of the stored data: it never changes, and a new column takes the next one.
+"""
+
+
+def _run_id() -> Column[object]:
+    return Column("run_id", Uuid(), ForeignKey("runs.run_id", ondelete="CASCADE"), primary_key=True, nullable=False)
+
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("run_id", Uuid(), primary_key=True),
+    Column("project", SafeText(), nullable=False),
+    Column("name", SafeText(), nullable=False),
+    Column("mode", String(16), nullable=False),
+    # running, finished, halted, failed as the trainer says; silent as housekeeping says
+    Column("state", String(16), nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("lr_scale", Double, nullable=False),
+    # the last step judged in the attempt in force; None before the first
+    Column("last_step", BigInteger),
+    Column("registered_at", Double, nullable=False),
+    Column("last_seen_at", Double, nullable=False),
+    Column("last_observed_at", Double),
+    Column("ended_at", Double),
+    # envelopes recorded: a live memory of another number is stale
+    Column("version", Count(), nullable=False),
+    Column("observations_total", Count(), nullable=False),
+    Column("observations_lost", Count(), nullable=False),
+    Column("rollbacks_total", Count(), nullable=False),
+    Column("escalations_total", Count(), nullable=False),
+    Column("finding_counts", Document, nullable=False),
+    Column("last_signals", Document, nullable=False),
+    Column("last_decision", SafeText(), nullable=False),
+    Column("description", Document, nullable=False),
+    Column("policy_memory", Document),
+    Index(None, "project", "state"),
+    Index(None, "registered_at", "run_id"),
+    Index(None, "state", "last_seen_at"),
+)
+
+senders = Table(
+    "senders",
+    metadata,
+    _run_id(),
+    Column("sender", Uuid(), primary_key=True),
+    Column("last_sequence", BigInteger, nullable=False),
+    Column("observations_lost", Count(), nullable=False),
+    Column("first_seen_at", Double, nullable=False),
+    Column("last_seen_at", Double, nullable=False),
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    _run_id(),
+    Column("attempt", Integer, primary_key=True, autoincrement=False),
+    Column("parent", Integer),
+    Column("start_step", BigInteger, nullable=False),
+    Column("reason", String(16), nullable=False),
+    Column("began_at", Double, nullable=False),
+    Column("command_id", Uuid()),
+    Column("note", SafeText(), nullable=False),
+)
+
+observations = Table(
+    "observations",
+    metadata,
+    _run_id(),
+    Column("attempt", Integer, primary_key=True, autoincrement=False),
+    Column("step", BigInteger, primary_key=True, autoincrement=False),
+    Column("observed_at", Double, nullable=False),
+    # fed to the detectors, in the order of the key; rows that came too late for that are history only
+    Column("judged", Boolean(create_constraint=False), nullable=False),
+    *(Column(name, Double) for name in SIGNAL_BITS),
+    Column("nan_mask", BigInteger, nullable=False, server_default=text("0")),
+    Column("extra", Document),
+    sqlite_with_rowid=False,
+)
+
+evaluations = Table(
+    "evaluations",
+    metadata,
+    _run_id(),
+    Column("attempt", Integer, primary_key=True, autoincrement=False),
+    Column("step", BigInteger, primary_key=True, autoincrement=False),
+    Column("evaluated_at", Double, primary_key=True),
+    Column("document", Document, nullable=False),
+)
+
+findings = Table(
+    "findings",
+    metadata,
+    _run_id(),
+    Column("attempt", Integer, primary_key=True, autoincrement=False),
+    Column("step", BigInteger, primary_key=True, autoincrement=False),
+    Column("source", String(16), primary_key=True),
+    Column("detector", SafeText(), primary_key=True),
+    Column("kind", String(40), primary_key=True),
+    Column("severity", String(16), nullable=False),
+    Column("onset_step", BigInteger, nullable=False),
+    Column("recorded_at", Double, nullable=False),
+    Column("document", Document, nullable=False),
+)
+
+incidents = Table(
+    "incidents",
+    metadata,
+    _run_id(),
+    Column("incident_id", Uuid(), primary_key=True),
+    # whose incident it is: the server's own, or one that a trainer's local brain reported
+    Column("brain", String(16), nullable=False),
+    Column("kind", String(40), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("severity", String(16), nullable=False),
+    Column("opened_at", Double, nullable=False),
+    Column("closed_at", Double),
+    Column("document", Document, nullable=False),
+    Index(None, "opened_at", "run_id"),
+    Index(None, "state", "kind"),
+)
+
+decisions = Table(
+    "decisions",
+    metadata,
+    _run_id(),
+    Column("decision_id", Uuid(), primary_key=True),
+    Column("incident_id", Uuid(), nullable=False),
+    Column("decided_at", Double, nullable=False),
+    Column("decided_by", String(16), nullable=False),
+    Column("verdict", String(16), nullable=False),
+    Column("document", Document, nullable=False),
+    Index(None, "run_id", "decided_at"),
+)
+
+commands = Table(
+    "commands",
+    metadata,
+    _run_id(),
+    Column("command_id", Uuid(), primary_key=True),
+    # pending, applied, refused, failed, expired
+    Column("state", String(16), nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("issued_at", Double, nullable=False),
+    Column("expires_at", Double, nullable=False),
+    Column("settled_at", Double),
+    Column("document", Document, nullable=False),
+    Index(None, "state", "expires_at"),
+)
+
+acknowledgements = Table(
+    "acknowledgements",
+    metadata,
+    _run_id(),
+    Column("command_id", Uuid(), primary_key=True),
+    Column("status", String(16), nullable=False),
+    Column("handled_at", Double, nullable=False),
+    Column("document", Document, nullable=False),
+)
+
+checkpoints = Table(
+    "checkpoints",
+    metadata,
+    _run_id(),
+    Column("checkpoint_id", Uuid(), primary_key=True),
+    Column("attempt", Integer, nullable=False),
+    Column("step", BigInteger, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("document", Document, nullable=False),
+)
+
+silences = Table(
+    "silences",
+    metadata,
+    _run_id(),
+    Column("silence_id", Uuid(), primary_key=True),
+    Column("created_at", Double, nullable=False),
+    Column("ends_at", Double, nullable=False),
+    Column("created_by", SafeText(), nullable=False),
+    Column("reason", SafeText(), nullable=False),
+)
+
+notifications = Table(
+    "notifications",
+    metadata,
+    _run_id(),
+    Column("notification_id", Uuid(), primary_key=True),
+    Column("notifier", String(40), nullable=False),
+    Column("event", String(40), nullable=False),
+    # pending, sent, abandoned
+    Column("state", String(16), nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("due_at", Double, nullable=False),
+    Column("tries", Integer, nullable=False),
+    Column("last_error", SafeText(), nullable=False),
+    Column("document", Document, nullable=False),
+    Index(None, "state", "due_at"),
+)
+
+panel_snapshots = Table(
+    "panel_snapshots",
+    metadata,
+    _run_id(),
+    Column("attempt", Integer, primary_key=True, autoincrement=False),
+    # the last step the panel had seen; -1 before the first
+    Column("step", BigInteger, primary_key=True, autoincrement=False),
+    Column("taken_at", Double, nullable=False),
+    Column("code_version", String(40), nullable=False),
+    Column("document", Document, nullable=False),
+)
