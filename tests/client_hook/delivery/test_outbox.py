@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import statistics
+import threading
+import time
+
+import pytest
+
+from client_hook.delivery import Outbox
+from tests.client_hook.delivery.bench import acknowledgement, bench, evaluation, observation
+from trainguard.wire import Observation
+
+
+def test_items_come_out_in_the_order_they_went_in() -> None:
+    outbox = Outbox()
+    items = [observation(0), acknowledgement(1), "a mark", observation(1), evaluation(1), observation(2)]
+    outbox.extend(items)
+    assert outbox.take() == items
+    assert outbox.take() == []
+
+
+def test_a_limited_take_never_passes_over_what_stands_before() -> None:
+    outbox = Outbox()
+    outbox.extend([observation(0), observation(1), acknowledgement(1), observation(2)])
+    assert outbox.take(max_observations=1, max_reports=5) == [observation(0)]
+    assert outbox.take(max_observations=1, max_reports=5) == [observation(1), acknowledgement(1)]
+    assert outbox.take(max_observations=1, max_reports=5) == [observation(2)]
+
+
+def test_a_flood_of_observations_pushes_out_no_acknowledgement() -> None:
+    outbox = Outbox(max_observations=10, max_reports=10)
+    outbox.put(acknowledgement(1))
+    outbox.extend(observation(step) for step in range(1000))
+    taken = outbox.take()
+    assert taken[0] == acknowledgement(1)
+    assert [item.step for item in taken[1:] if isinstance(item, Observation)] == list(range(990, 1000))
+    assert (outbox.observations_lost, outbox.reports_lost) == (990, 0)
+
+
+def test_what_is_put_back_stands_first_again() -> None:
+    outbox = Outbox()
+    outbox.extend([observation(0), acknowledgement(1)])
+    taken = outbox.take()
+    outbox.put(observation(1))
+    outbox.put_back(taken)
+    assert outbox.take() == [observation(0), acknowledgement(1), observation(1)]
+
+
+@pytest.mark.parametrize("bounds", [(0, 1), (1, 0), (-1, 1)])
+def test_a_bound_below_one_is_refused_by_name(bounds: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match="max_observations" if bounds[0] < 1 else "max_reports"):
+        Outbox(*bounds)
+
+
+def test_nothing_is_lost_or_doubled_between_two_threads() -> None:
+    outbox = Outbox(max_observations=100_000)
+    done = threading.Event()
+
+    def train() -> None:
+        for step in range(20_000):
+            outbox.put(observation(step))
+        done.set()
+
+    thread = threading.Thread(target=train)
+    thread.start()
+    steps: list[int] = []
+    while not done.is_set() or len(outbox):
+        taken = outbox.take(max_observations=100, max_reports=1)
+        steps += [item.step for item in taken if isinstance(item, Observation)]
+    thread.join()
+    assert steps == list(range(20_000))
+
+
+def test_putting_costs_the_training_thread_less_than_twenty_microseconds() -> None:
+    on_bench = bench(None)
+    on_bench.worker.start()
+    items = [observation(step) for step in range(5_000)]
+    costs = []
+    for item in items:
+        began = time.perf_counter()
+        on_bench.outbox.put(item)
+        costs.append(time.perf_counter() - began)
+    on_bench.worker.close(5)
+    assert statistics.median(costs) < 20e-6
+    assert len(on_bench.judged) == 5_000
