@@ -151,11 +151,10 @@ class _Assembly:
             return MemoryJournal(self._settings.run), None
         if isinstance(checkpoints, (str, os.PathLike)):
             folder = usable_folder(checkpoints)
-            journal = Journal(folder, self._settings.run)
+            journal = Journal(folder, self._settings.run, resume=resume_unfinished)
             try:
-                self._turn_page(journal, resume_unfinished)
                 # A folder per run: a new run never rotates away what a finished one has left.
-                run_folder = folder / str(journal.contents.run_id)
+                run_folder = folder / str(journal.run_id)
                 return journal, DirectoryCheckpoints(run_folder, background=not self._settings.synchronous)
             except BaseException:
                 journal.close()
@@ -167,42 +166,32 @@ class _Assembly:
             )
         return MemoryJournal(self._settings.run), checkpoints
 
-    def _turn_page(self, journal: Journal, resume_unfinished: bool) -> None:
-        """Begin a new run where the former one finished, where that is asked for, or where it never began."""
-        former = journal.contents
-        if journal.is_new or not resume_unfinished or former.state == "finished" or not former.checkpoints:
-            if not journal.is_new:
-                journal.begin_run(self._settings.run)
-        elif former.run != self._settings.run:
-            raise AttachError(
-                f"checkpoints holds the unfinished run {former.run!r}, and this is run={self._settings.run!r}; give "
-                f"run={former.run!r} to take it up, another folder, or resume_unfinished=False to begin anew there"
-            )
-
     def _assemble(self, journal: JournalLike, store: Checkpoints | None) -> TrainingHook:
-        settings, clock, known = self._settings, self._clock, journal.contents
+        settings, clock = self._settings, self._clock
         outbox = Outbox()
-        position = Position(attempt=known.attempt, revision=known.revision)
+        position = Position(attempt=journal.attempt, revision=journal.revision)
         standing = Standing(attempt=position.attempt, revision=position.revision)
         rate = RateMultiplier(self._state.optimizers)
-        rate.load_state({"scale": known.lr_scale, "rewarm_steps": known.rewarm_steps, "rewarm_done": known.rewarm_done})
+        rate.scale = journal.lr_scale
+        if journal.rewarm_steps:
+            rate.rewarm(journal.rewarm_steps)
         data = DataWindow()
         rhythm = ScheduleRhythm(self._state.schedulers)
         brain = LocalBrain(
-            run_id=known.run_id,
+            run_id=journal.run_id,
             mode=settings.mode,
             standing=standing,
             clock=clock,
             has_server=settings.server is not None,
             playbook=settings.playbook,
             sensitivity=settings.sensitivity,
-            memory=known.policy_memory,
+            memory=journal.policy_memory,
             remember=lambda memory: journal.remember(policy_memory=memory),
         )
         keeper = None
         if store is not None:
             ledger = CheckpointLedger(keep=settings.keep, quiet_steps=_quiet_steps(settings.checkpoint_every))
-            ledger.load(known.checkpoints)
+            ledger.load(journal.checkpoints)
             keeper = CheckpointKeeper(
                 state=self._state,
                 store=store,
@@ -210,7 +199,7 @@ class _Assembly:
                 every=settings.checkpoint_every,
                 clock=clock,
                 tell=outbox.put,
-                remember=lambda: journal.remember(ledger=ledger.reports()),
+                remember=lambda: journal.remember(checkpoints=ledger.records()),
                 memory=lambda: {
                     "detectors": brain.save(),
                     "data": data.position(),
@@ -220,7 +209,7 @@ class _Assembly:
             )
         training = Training(state=self._state, keeper=keeper, rate=rate, data=data, position=position)
         hook = TrainingHook(
-            description=self._describe(known.run_id),
+            description=self._describe(journal.run_id),
             training=training,
             senses=Senses(self._state.model, self._state.optimizers, scaler=self._state.scaler),
             update_guard=UpdateGuard(is_enabled=settings.guard),
@@ -252,7 +241,7 @@ class _Assembly:
         outbox: Outbox,
     ) -> None:
         position = training.position
-        if training.keeper is None or journal.is_new or not journal.contents.checkpoints:
+        if training.keeper is None or not journal.is_resumed or not journal.checkpoints:
             began = AttemptReport(attempt=0, start_step=0, reason="start", began_at=self._clock())
             outbox.put(began)
             if training.keeper is not None:
@@ -291,8 +280,7 @@ class _Assembly:
                 handled_at=self._clock(),
                 reason=f"Refused: the process died while applying it; {note}.",
             )
-            journal.remember_handled(answer)
-            journal.remember(revision=position.revision)
+            journal.complete(answer, attempt=position.attempt, lr_scale=training.rate.scale)
             outbox.put(answer)
 
     def _why_refuse(self) -> str:

@@ -134,7 +134,9 @@ class TrainingHook:
             return StepOutcome(step, position.next_step, position.data_step, reason="the hook is closed")
         with self._guard:
             self._note(step, loss, signals)
-        self._training.rate.advance()
+        if self._training.rate.advance():
+            with self._guard:
+                self._journal.remember(rewarm_steps=0)
         handled: Handled | None = None
         if not self._guard.tripped:
             with self._guard:
@@ -322,8 +324,6 @@ class TrainingHook:
             self._send_pending()
             self._senses.forget_step()
             self._put(handled.attempt)
-        if answer.status == "applied" and not handled.is_repeated:
-            self._journal.remember(rate=self._training.rate.state())
         self._standing.attempt = self._training.position.attempt
         self._standing.revision = self._training.position.revision
         if not handled.is_repeated:

@@ -153,10 +153,13 @@ class StepBoundary:
             )
         return Handled(command, acknowledgement, must_halt=command.action == "halt", attempt=began)
 
-    def _complete(self, acknowledgement: Acknowledgement) -> None:
-        attempt, lr_scale = self._training.position.attempt, self._training.rate.scale
+    def _complete(self, answer: Acknowledgement) -> None:
+        attempt, rate = self._training.position.attempt, self._training.rate
         self._write(
-            acknowledgement, lambda: self._journal.complete(acknowledgement, attempt=attempt, lr_scale=lr_scale)
+            answer,
+            lambda: self._journal.complete(
+                answer, attempt=attempt, lr_scale=rate.scale, rewarm_steps=rate.rewarm_steps
+            ),
         )
 
     def _acknowledge(

@@ -18,7 +18,9 @@ class NonFinite(Detector):
 
     One such step is a warning: a bad batch, or an overflow that the guard or the scaler skipped. A loss that
     is not finite for ``critical_after`` observations in a row, or any non-finite parameter, is critical: the
-    state itself is lost and no further step can heal it. A step that a GradScaler skipped (``update_skipped``
+    state itself is lost and no further step can heal it. While every such update is skipped the parameters are
+    as sound as before, and a pocket of bad batches passes by itself; only after ``critical_after_skipped`` in a
+    row is it likelier that something else than a parameter (a running statistic) was lost. A step that a GradScaler skipped (``update_skipped``
     with a finite loss while ``loss_scale`` just fell) is how mixed precision works, and no finding.
     An excursion ends after ``calm_after`` finite observations in a row.
 
@@ -35,22 +37,31 @@ class NonFinite(Detector):
     name: ClassVar[str] = "non_finite"
     kind: ClassVar[FindingKind] = "non_finite"
 
-    def __init__(self, *, sensitivity: str = "normal", critical_after: float = 3, calm_after: float = 3) -> None:
+    def __init__(
+        self,
+        *,
+        sensitivity: str = "normal",
+        critical_after: float = 3,
+        critical_after_skipped: float = 32,
+        calm_after: float = 3,
+    ) -> None:
         super().__init__(sensitivity=sensitivity)
         self.critical_after = self._threshold("critical_after", critical_after)
+        self.critical_after_skipped = self._threshold("critical_after_skipped", critical_after_skipped)
         self.calm_after = self._threshold("calm_after", calm_after)
 
     def _reset(self) -> None:
         self._told = ""
         self._finite = 0
         self._losses = 0
+        self._unskipped = 0
         self._onset = 0
 
     def judge(self, watch: Watch) -> Finding | None:
         """See `Detector.judge`."""
         if watch.resumed:
             self._reset()
-        self._losses = 0 if watch.loss_is_finite else self._losses + 1
+        self._count(watch)
         if watch.loss_is_finite and watch.gradient_is_finite and not watch.params_nonfinite:
             self._finite += 1
             if self._finite >= self.calm_after:
@@ -59,11 +70,23 @@ class NonFinite(Detector):
         if not self._told:
             self._onset = watch.onset()
         self._finite = 0
-        is_critical = watch.params_nonfinite or self._losses >= self.critical_after
+        is_critical = (
+            watch.params_nonfinite
+            or self._unskipped >= self.critical_after
+            or self._losses >= self.critical_after_skipped
+        )
         if self._told == "critical" or (self._told and not is_critical):
             return None
         self._told = "critical" if is_critical else "warning"
         return self._report(watch)
+
+    def _count(self, watch: Watch) -> None:
+        if watch.loss_is_finite:
+            self._losses = self._unskipped = 0
+            return
+        self._losses += 1
+        if watch.signals.get("update_skipped", 0.0) <= 0:
+            self._unskipped += 1
 
     def _report(self, watch: Watch) -> Finding:
         signals = watch.signals
@@ -95,11 +118,18 @@ class NonFinite(Detector):
 
     def memory(self) -> State:
         """See `Detector.memory`."""
-        return {"told": self._told, "finite": self._finite, "losses": self._losses, "onset": self._onset}
+        return {
+            "told": self._told,
+            "finite": self._finite,
+            "losses": self._losses,
+            "unskipped": self._unskipped,
+            "onset": self._onset,
+        }
 
     def load_memory(self, state: Mapping[str, JsonValue]) -> None:
         """See `Detector.load_memory`."""
         self._told = text_in(state, "told")
         self._finite = whole_in(state, "finite")
         self._losses = whole_in(state, "losses")
+        self._unskipped = whole_in(state, "unskipped")
         self._onset = whole_in(state, "onset")

@@ -210,7 +210,7 @@ def thresholds_of(kind: type[Detector]) -> dict[str, float]:
     """The thresholds that a detector takes, with their defaults.
 
     >>> sorted(thresholds_of(DETECTORS["non_finite"]))
-    ['calm_after', 'critical_after']
+    ['calm_after', 'critical_after', 'critical_after_skipped']
     """
     parameters = inspect.signature(kind).parameters.values()
     return {parameter.name: parameter.default for parameter in parameters if parameter.name != "sensitivity"}

@@ -150,7 +150,8 @@ _DEFAULT = Playbook(
     name="default",
     ladders={
         "divergence": Ladder(treatment="treat", rungs=_RUNGS),
-        "non_finite": Ladder(treatment="watch", heal_within_steps=8, rungs=_RUNGS),
+        # Where it does harm it is critical after three steps; a skipped update harms nothing, and bad data passes.
+        "non_finite": Ladder(treatment="watch", heal_within_steps=40, rungs=_RUNGS),
         "loss_spike": Ladder(treatment="watch", heal_within_steps=40, rungs=_RUNGS),
         "grad_explosion": Ladder(treatment="watch", heal_within_steps=40, rungs=_RUNGS),
         "plateau": Ladder(treatment="advise", advice=_PLATEAU_ADVICE),

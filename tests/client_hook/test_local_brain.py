@@ -1,0 +1,120 @@
+"""Who decides: the service while its lease lasts, the trainer where there is none."""
+
+from __future__ import annotations
+
+from uuid import UUID, uuid4
+
+from client_hook.local_brain import LocalBrain, Standing
+from trainguard.wire import Acknowledgement, CheckpointReport, Observation, Receipt
+
+RUN = UUID(int=7)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def _brain(clock: Clock, *, has_server: bool) -> LocalBrain:
+    brain = LocalBrain(run_id=RUN, mode="act", standing=Standing(), clock=clock, has_server=has_server)
+    brain.consider(
+        [
+            CheckpointReport(checkpoint_id=UUID(int=step), attempt=0, step=step, state="confirmed", saved_at=0.0)
+            for step in (0, 40, 80)
+        ]
+    )
+    return brain
+
+
+def _healthy(first: int, last: int, attempt: int = 0) -> list[Observation]:
+    return [
+        Observation(attempt, step, float(step), {"loss": 2.0 + 0.02 * ((step * 7) % 5), "grad_norm": 1.0})
+        for step in range(first, last)
+    ]
+
+
+def _broken(first: int, last: int, attempt: int = 0) -> list[Observation]:
+    return [Observation(attempt, step, float(step), {"loss": float("nan")}) for step in range(first, last)]
+
+
+def _receipt(lease_seconds: float = 60.0) -> Receipt:
+    return Receipt(
+        run_id=RUN, sender=uuid4(), sequence=1, status="recorded", server_time=0.0, lease_seconds=lease_seconds
+    )
+
+
+def test_without_a_server_it_decides_with_the_whole_playbook() -> None:
+    brain = _brain(Clock(), has_server=False)
+    brain.consider(_healthy(0, 100))
+    considered = brain.consider(_broken(100, 106))
+    [command] = considered.commands
+    assert command.action == "rollback"
+    assert brain.playbook.name == "default"
+    assert considered.flush_now
+
+
+def test_while_the_service_holds_its_lease_it_only_raises_the_alarm() -> None:
+    clock = Clock()
+    brain = _brain(clock, has_server=True)
+    brain.heard(_receipt())
+    brain.consider(_healthy(0, 100))
+    considered = brain.consider(_broken(100, 106))
+    assert not considered.commands
+    assert considered.flush_now
+    assert considered.concerns[-1].is_critical
+    assert brain.is_troubled
+
+
+def test_when_the_lease_has_run_out_it_acts_from_the_safe_playbook() -> None:
+    clock = Clock()
+    brain = _brain(clock, has_server=True)
+    brain.heard(_receipt(lease_seconds=60.0))
+    brain.consider(_healthy(0, 100))
+    clock.now += 61.0
+    [command] = brain.consider(_broken(100, 106)).commands
+    assert command.action == "rollback"
+    assert brain.playbook.name == "safe"
+    brain.heard(_receipt())
+    assert not brain.is_in_charge
+
+
+def test_what_the_service_tried_is_not_tried_again_when_it_is_gone() -> None:
+    brain = _brain(Clock(), has_server=True)
+    answer = Acknowledgement(
+        command_id=uuid4(),
+        status="applied",
+        action="rollback",
+        attempt=1,
+        revision=1,
+        step=90,
+        next_step=80,
+        handled_at=0.0,
+        reason="Rolled back.",
+    )
+    brain.consider([answer])
+    assert brain.memory.rung("instability") == 1
+
+
+def test_the_detectors_go_back_with_the_model_and_the_memory_of_policy_does_not() -> None:
+    brain = _brain(Clock(), has_server=False)
+    brain.consider(_healthy(0, 100))
+    saved = brain.save()
+    brain.consider(_broken(100, 106))
+    assert brain.is_troubled
+    incidents = brain.memory.incidents
+    brain.rewind(saved, attempt=1, next_step=80)
+    assert brain.memory.incidents == incidents
+    assert not brain.is_troubled
+    assert brain.seen_step == 79
+    assert brain.consider(_broken(106, 110, attempt=0)).concerns == [], "steps of the abandoned attempt are history"
+
+
+def test_the_answer_does_not_depend_on_how_observations_were_batched() -> None:
+    stream = _healthy(0, 100) + _broken(100, 112)
+    one, many = _brain(Clock(), has_server=False), _brain(Clock(), has_server=False)
+    together = one.consider(stream).commands
+    apart = [command for item in stream for command in many.consider([item]).commands]
+    assert [command.command_id for command in together] == [command.command_id for command in apart]

@@ -1,0 +1,57 @@
+"""Imports run one way, and the service and the brain need no torch: shown in a process that cannot have it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+WITHOUT = """
+import importlib, pkgutil, sys
+
+class Unimportable:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {blocked!r}:
+            raise ModuleNotFoundError(f"{{name}} is made unimportable here", name=name)
+
+sys.meta_path.insert(0, Unimportable())
+for root in {packages!r}:
+    package = importlib.import_module(root)
+    for module in pkgutil.walk_packages(package.__path__, root + "."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+            print(module.name)
+assert not {blocked!r} & set(sys.modules), {blocked!r} & set(sys.modules)
+"""
+
+
+def _import_all(packages: list[str], *, without: set[str]) -> list[str]:
+    code = WITHOUT.format(packages=packages, blocked=without)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+def test_brain_and_service_import_where_torch_cannot_be_imported() -> None:
+    imported = _import_all(["trainguard", "monitor_server"], without={"torch", "client_hook"})
+    assert "trainguard.policy.decision" in imported
+    assert "monitor_server.app" in imported
+
+
+def test_the_brain_needs_pydantic_only() -> None:
+    blocked = {"torch", "numpy", "httpx", "fastapi", "sqlalchemy", "typer", "rich", "yaml", "prometheus_client"}
+    assert _import_all(["trainguard"], without=blocked)
+
+
+def test_the_hook_needs_pydantic_and_httpx_only_besides_torch() -> None:
+    blocked = {"fastapi", "uvicorn", "sqlalchemy", "alembic", "prometheus_client", "typer", "rich", "yaml", "structlog"}
+    assert "client_hook.hook" in _import_all(["client_hook"], without=blocked)
+
+
+def test_importing_the_hook_starts_nothing_and_does_not_load_httpx() -> None:
+    code = (
+        "import sys, threading, client_hook\n"
+        "assert threading.active_count() == 1, threading.enumerate()\n"
+        "assert 'httpx' not in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr

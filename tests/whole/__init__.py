@@ -1,0 +1,1 @@
+"""Every room at once: the real service, the real hook, real trainings."""
