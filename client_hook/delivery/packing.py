@@ -94,6 +94,9 @@ def pack(
 ) -> Envelope:
     """One envelope of everything in ``items`` that travels.
 
+    Its attempt is ``attempt`` or that of the latest message in it: the training thread may be between reporting
+    a new attempt and standing in it, and an envelope that reports a later attempt than its own is refused.
+
     An observation that the wire cannot carry (a name with a space, 300 signals) would make every retry of its
     envelope fail: it is left out and given to ``drop``.
     """
@@ -103,6 +106,8 @@ def pack(
         if type(item) is Observation:
             observations.append(item)
         elif type(item) in FIELDS:
+            if type(item) is AttemptReport:
+                attempt = max(attempt, item.attempt)
             messages[FIELDS[type(item)]].append(item)
     blocks: list[ObservationBlock] = []
     for rows in blocks_of(observations):
@@ -118,7 +123,7 @@ def pack(
             "sender": to.sender,
             "sequence": sequence,
             "sent_at": sent_at,
-            "attempt": attempt,
+            "attempt": max([attempt, *(row.attempt for row in observations)]),
             "revision": revision,
             "state": state,
             "blocks": blocks,

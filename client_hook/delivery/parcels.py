@@ -55,6 +55,10 @@ class Parcels:
         """Append; at its bound the oldest observations go, counted."""
         self._waiting.extend(messages)
 
+    def add_first(self, messages: list[Item]) -> None:
+        """Let these go next, in an envelope of their own behind the one under way."""
+        self._put_first(messages)
+
     @property
     def is_empty(self) -> bool:
         """Whether everything was delivered."""

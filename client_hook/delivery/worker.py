@@ -15,6 +15,7 @@ from uuid import UUID
 
 from pydantic import ValidationError
 
+from client_hook.delivery.chronicle import Chronicle
 from client_hook.delivery.forking import make_inert_after_fork
 from client_hook.delivery.outbox import Item, Outbox
 from client_hook.delivery.pace import Pace
@@ -131,6 +132,7 @@ class Worker:
             max_reports=outbox.max_reports,
             drop=self._say_it_cannot_travel,
         )
+        self._chronicle = Chronicle()
         self._registered: RunDescription | None = None
         self._is_hurried = False
         self._state_told: RunState = "running"
@@ -288,6 +290,7 @@ class Worker:
             self._complain("judging", "what was measured could not be judged: %s: %s", type(fault).__name__, fault)
         if self._transport is None:
             return
+        self._chronicle.note(items)
         self._parcels.add(item for item in items if is_message(item))
         self._parcels.add(messages)
         if flush_now:
@@ -309,6 +312,8 @@ class Worker:
         except UnknownRun as error:
             self._registered = None
             if was_registered:
+                if self._sent:
+                    self._parcels.add_first(self._chronicle.tell())
                 return _Sending.AGAIN
             self._failed(error)  # forgotten as soon as it was told
             return _Sending.HELD

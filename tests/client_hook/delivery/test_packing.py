@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from client_hook.delivery.packing import Addressee, pack
 from tests.client_hook.delivery.bench import RUN, SENDER, acknowledgement, evaluation, observation
-from trainguard.wire import Envelope, Observation
+from trainguard.wire import AttemptReport, Envelope, Observation
 from trainguard.wire.observation import MAX_SIGNALS_PER_BLOCK
 
 
@@ -67,6 +67,13 @@ def test_only_the_observation_that_cannot_travel_is_left_out(unsound: Observatio
     envelope, dropped = packed([observation(0), unsound, observation(2)])
     assert dropped == [unsound]
     assert [step for block in envelope.blocks for step in block.steps] == [0, 2]
+
+
+def test_an_envelope_is_of_the_latest_attempt_that_it_reports() -> None:
+    began = AttemptReport(attempt=3, parent=2, start_step=5, reason="rollback", began_at=0.0)
+    assert packed([observation(9, attempt=2), began])[0].attempt == 3
+    assert packed([observation(5, attempt=4)])[0].attempt == 4
+    assert packed([observation(5, attempt=1)])[0].attempt == 2
 
 
 def test_an_empty_envelope_is_an_envelope() -> None:

@@ -6,6 +6,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Sequence
+from typing import Literal
 from uuid import UUID
 
 import pytest
@@ -33,7 +34,18 @@ from tests.client_hook.delivery.bench import (
     receipt_for,
     steps_of,
 )
-from trainguard.wire import Command, Envelope, Finding, Halt, Observation, Receipt, RunDescription, WireModel
+from trainguard.wire import (
+    AttemptReport,
+    CheckpointReport,
+    Command,
+    Envelope,
+    Finding,
+    Halt,
+    Observation,
+    Receipt,
+    RunDescription,
+    WireModel,
+)
 
 
 class Answers:
@@ -161,6 +173,27 @@ def test_a_forgotten_run_is_registered_again_and_the_same_envelope_sent_in_the_s
     assert steps_of(transport.envelopes) == [0]
 
 
+def test_a_service_with_a_new_database_is_told_the_attempts_and_checkpoints_again() -> None:
+    answers = Answers()
+    transport = MemoryTransport(answers)
+    on_bench = bench(transport)
+    began = AttemptReport(attempt=0, start_step=0, reason="start", began_at=1000.0)
+    on_bench.outbox.extend([began, checkpoint(1, "candidate"), checkpoint(2, "candidate"), checkpoint(1, "confirmed")])
+    on_bench.outbox.put(checkpoint(2, "removed"))
+    on_bench.worker.exchange()
+    answers.errors = [UnknownRun("who?")]
+    on_bench.observe(0)
+    on_bench.worker.exchange()
+    again, told = transport.envelopes[-2:]
+    assert steps_of([again]) == [0]
+    assert told.attempts == [began]
+    assert told.checkpoints == [checkpoint(1, "confirmed")]
+
+
+def checkpoint(number: int, state: Literal["candidate", "confirmed", "removed"]) -> CheckpointReport:
+    return CheckpointReport(checkpoint_id=UUID(int=number), attempt=0, step=number, state=state, saved_at=1000.0)
+
+
 def test_a_service_that_forgets_at_once_is_not_asked_without_pause() -> None:
     class Forgetful:
         def __call__(self, envelope: Envelope) -> Receipt:
@@ -266,10 +299,10 @@ def test_a_refused_envelope_without_messages_is_not_sent_again_at_once() -> None
 def test_a_head_that_cannot_be_written_is_said_and_does_not_turn_the_loop() -> None:
     answers = Answers()
     on_bench = bench(MemoryTransport(answers), monotonic=lambda: 0.0)
-    on_bench.standing.attempt = -1
+    on_bench.standing.revision = -1
     on_bench.observe(0)
     on_bench.worker.exchange()
-    assert on_bench.said("attempt") == 1
+    assert on_bench.said("revision") == 1
     assert on_bench.worker.status.messages_waiting == 1
 
 
