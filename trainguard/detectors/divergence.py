@@ -137,7 +137,7 @@ class Divergence(Detector):
         before, now = watch.loss.former_center, watch.loss.center
         self._end_excursion()
         rise = now - before
-        if told or rise < 0.05 * abs(before):
+        if told or self._drifting == "critical" or rise < 0.05 * abs(before):
             return None
         self._begin_trends()
         severity: Severity = "critical" if rise > GRAVE * abs(before) else "warning"

@@ -8,9 +8,9 @@ loss, and monotone (the Mann-Kendall trend statistic, Mann 1945).
 
 from __future__ import annotations
 
-import itertools
 from collections import deque
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from statistics import median
 
 from pydantic import JsonValue
@@ -79,7 +79,7 @@ class BlockTrend:
     def _measure(self) -> None:
         blocks = list(self._medians)
         levels = [sum(blocks[index : index + WIDTH]) / WIDTH for index in range(len(blocks) - WIDTH + 1)]
-        changes = [abs(after - before) for before, after in itertools.pairwise(blocks)]
+        changes = [abs(after - before) for before, after in pairwise(blocks)]
         self.scatter = 1.4826 * median(changes) / (2 * WIDTH) ** 0.5
         self.best = min(levels)
         self.rise = levels[-1] - self.best

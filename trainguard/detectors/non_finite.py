@@ -16,13 +16,14 @@ from trainguard.wire import Finding, FindingKind
 class NonFinite(Detector):
     """NaN or infinity in loss, gradients or parameters: once per excursion, and once when it becomes critical.
 
-    One such step is a warning: a bad batch, or an overflow that the guard or the scaler skipped. A loss that
-    is not finite for ``critical_after`` observations in a row, or any non-finite parameter, is critical: the
-    state itself is lost and no further step can heal it. While every such update is skipped the parameters are
-    as sound as before, and a pocket of bad batches passes by itself; only after ``critical_after_skipped`` in a
-    row is it likelier that something else than a parameter (a running statistic) was lost. A step that a GradScaler skipped (``update_skipped``
-    with a finite loss while ``loss_scale`` just fell) is how mixed precision works, and no finding.
-    An excursion ends after ``calm_after`` finite observations in a row.
+    One such step is a warning: a bad batch, or an overflow that the guard or the scaler skipped. Critical are any
+    non-finite parameter and ``critical_after`` such updates in a row that were not skipped: the state itself is
+    lost and no further step can heal it. While every update is skipped the parameters are as sound as before, and
+    a pocket of bad batches passes by itself; only after ``critical_after_skipped`` in a row is it likelier that
+    something else than a parameter (a running statistic) was lost.
+
+    A step that a GradScaler skipped (``update_skipped`` with a finite loss while ``loss_scale`` just fell) is how
+    mixed precision works, and no finding. An excursion ends after ``calm_after`` finite observations in a row.
 
     `GradExplosion` is the better choice for what comes before it.
 
@@ -53,6 +54,7 @@ class NonFinite(Detector):
     def _reset(self) -> None:
         self._told = ""
         self._finite = 0
+        self._streak = 0
         self._losses = 0
         self._unskipped = 0
         self._onset = 0
@@ -61,19 +63,20 @@ class NonFinite(Detector):
         """See `Detector.judge`."""
         if watch.resumed:
             self._reset()
-        self._count(watch)
         if watch.loss_is_finite and watch.gradient_is_finite and not watch.params_nonfinite:
+            self._streak = self._losses = self._unskipped = 0
             self._finite += 1
             if self._finite >= self.calm_after:
                 self._told = ""
             return None
+        self._count(watch)
         if not self._told:
             self._onset = watch.onset()
         self._finite = 0
         is_critical = (
             watch.params_nonfinite
             or self._unskipped >= self.critical_after
-            or self._losses >= self.critical_after_skipped
+            or self._streak >= self.critical_after_skipped
         )
         if self._told == "critical" or (self._told and not is_critical):
             return None
@@ -81,10 +84,8 @@ class NonFinite(Detector):
         return self._report(watch)
 
     def _count(self, watch: Watch) -> None:
-        if watch.loss_is_finite:
-            self._losses = self._unskipped = 0
-            return
-        self._losses += 1
+        self._streak += 1
+        self._losses = 0 if watch.loss_is_finite else self._losses + 1
         if watch.signals.get("update_skipped", 0.0) <= 0:
             self._unskipped += 1
 
@@ -121,6 +122,7 @@ class NonFinite(Detector):
         return {
             "told": self._told,
             "finite": self._finite,
+            "streak": self._streak,
             "losses": self._losses,
             "unskipped": self._unskipped,
             "onset": self._onset,
@@ -130,6 +132,7 @@ class NonFinite(Detector):
         """See `Detector.load_memory`."""
         self._told = text_in(state, "told")
         self._finite = whole_in(state, "finite")
+        self._streak = whole_in(state, "streak")
         self._losses = whole_in(state, "losses")
         self._unskipped = whole_in(state, "unskipped")
         self._onset = whole_in(state, "onset")

@@ -15,8 +15,8 @@ from trainguard.detectors.snapshot import State, mapping_in, numbers_in, optiona
 from trainguard.detectors.watch import Watch
 from trainguard.wire import Finding, FindingKind, Severity
 
-EARLY = (32, 96)
-"""The points from which to which the early level is taken: after the first fall from the initial weights."""
+EARLY = (8, 24)
+"""The points whose median is the early level: after the jump from the initial weights, before much is learnt."""
 LARGEST = 1e290
 """Values are clamped here, so that sums of them stay finite."""
 STILL_FALLING = -0.5

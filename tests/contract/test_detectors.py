@@ -1,0 +1,287 @@
+"""What every member of DETECTORS must do, alone and without being told who it is.
+
+A new detector joins by its line in the table, and by a line in TROUBLES where its kind is new.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from math import inf, isfinite, nan
+from random import Random
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from tests.detectors.streams import (
+    alarms,
+    changed,
+    feed,
+    healthy,
+    moved,
+    observation,
+    scaled,
+    through_json,
+)
+from trainguard.detectors import DETECTORS, SENSITIVITIES, Detector, build_detector, thresholds_of
+from trainguard.wire import Finding, Observation
+
+Trouble = Callable[[list[Observation]], list[Observation]]
+
+ONSET = 320
+
+
+def _stuck(stream: list[Observation]) -> list[Observation]:
+    """The stream with the trend of `healthy` taken out from step 8 on, and three times as long."""
+    stuck = list(stream)
+    for index in range(8, len(stream)):
+        stuck = scaled(stuck, index, index + 1, loss=(1 + 3 * 9**-0.3) / (1 + 3 * (index + 1) ** -0.3))
+    return [*stuck, *moved(stuck[200:] * 4, first_step=len(stuck))]
+
+
+def _from_onset(**factors: float) -> Trouble:
+    return lambda stream: scaled(stream, ONSET, **factors)
+
+
+TROUBLES: dict[str, Trouble] = {
+    "non_finite": lambda stream: changed(stream, ONSET, loss=nan),
+    "loss_spike": lambda stream: scaled(stream, ONSET, ONSET + 3, loss=4.0),
+    "divergence": _from_onset(loss=3.0),
+    "grad_explosion": _from_onset(grad_norm=50.0),
+    "plateau": _stuck,
+}
+"""By kind of finding: what becomes of a healthy stream, from ONSET on (a plateau: from the beginning)."""
+
+every_detector = pytest.mark.parametrize("name", DETECTORS)
+quick = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+any_float = st.floats(width=64) | st.sampled_from([nan, inf, -inf, 0.0, -0.0, 1e308, -1e308, 5e-324, 1e-30])
+any_signals = st.dictionaries(
+    st.sampled_from(["loss", "grad_norm", "update_ratio", "learning_rate", "nonfinite_grads", "loss_scale", "other"]),
+    any_float,
+)
+
+
+def trouble_of(name: str) -> Trouble:
+    kind = DETECTORS[name].kind
+    assert kind in TROUBLES, f"add to TROUBLES what a {kind} looks like, so that {name} can be tested"
+    return TROUBLES[kind]
+
+
+def detector_of(name: str, sensitivity: str = "normal") -> Detector:
+    return build_detector(name, sensitivity)
+
+
+def found(name: str, stream: list[Observation]) -> list[Finding]:
+    """What a fresh detector says about trouble after a prelude that must not have silenced it."""
+    first = ONSET if DETECTORS[name].kind != "plateau" else 0
+    return [finding for finding in alarms(feed(detector_of(name), stream)) if finding.step >= first]
+
+
+@every_detector
+@pytest.mark.parametrize("sensitivity", SENSITIVITIES)
+def test_it_finds_its_trouble_and_says_so_in_full(name: str, sensitivity: str) -> None:
+    stream = trouble_of(name)(healthy())
+
+    [finding, *_] = alarms(feed(detector_of(name, sensitivity), stream))
+
+    assert finding.detector == name
+    assert finding.kind == DETECTORS[name].kind
+    assert finding.onset_step <= finding.step
+    assert finding.message.endswith(".")
+    assert isfinite(sum(finding.evidence.values()))
+    if finding.kind != "plateau":
+        assert abs(finding.onset_step - ONSET) <= 2
+        assert finding.step <= ONSET + 12
+
+
+@every_detector
+@pytest.mark.parametrize("value", [nan, inf, -inf])
+@pytest.mark.parametrize("signal", ["loss", "grad_norm", "update_ratio", "learning_rate", "loss_scale"])
+def test_one_value_that_is_no_number_does_not_blind_it(name: str, signal: str, value: float) -> None:
+    stream = changed(healthy(), ONSET - 40, **{signal: value})
+
+    assert found(name, trouble_of(name)(stream))
+
+
+@every_detector
+def test_a_stretch_of_nan_does_not_blind_it(name: str) -> None:
+    stream = healthy()
+    for index in range(100, 120):
+        stream = changed(stream, index, loss=nan, grad_norm=inf)
+
+    assert found(name, trouble_of(name)(stream))
+
+
+@every_detector
+@pytest.mark.parametrize("factor", [100.0, 1e300])
+def test_a_spike_does_not_poison_it(name: str, factor: float) -> None:
+    stream = scaled(healthy(), ONSET - 60, ONSET - 59, loss=factor, grad_norm=factor)
+
+    assert found(name, trouble_of(name)(stream))
+
+
+@every_detector
+def test_after_a_lasting_shift_it_rebases_falls_silent_and_still_sees(name: str) -> None:
+    shifted = scaled(healthy(), ONSET - 200, loss=1.6, grad_norm=6.0)
+
+    spoken = [finding.step for finding in alarms(feed(detector_of(name), shifted))]
+    assert not [step for step in spoken if step > ONSET - 100]
+
+    assert found(name, trouble_of(name)(shifted))
+
+
+@every_detector
+def test_the_same_stream_gives_the_same_findings(name: str) -> None:
+    stream = trouble_of(name)(healthy())
+    detector = detector_of(name)
+    first = feed(detector, stream)
+    detector.reset()
+
+    assert first == feed(detector_of(name), stream) == feed(detector, stream)
+
+
+@every_detector
+@quick
+@given(data=st.data())
+def test_state_goes_to_json_and_back_at_any_step_without_a_difference(name: str, data: st.DataObject) -> None:
+    stream = trouble_of(name)(changed(healthy(), 200, loss=nan))
+    cut = data.draw(st.integers(0, len(stream)) | st.integers(ONSET - 3, ONSET + 40), label="cut")
+    whole = feed(detector_of(name), stream)
+    before, after = detector_of(name), detector_of(name)
+
+    said = feed(before, stream[:cut])
+    after.load_state_dict(through_json(before))  # type: ignore[arg-type]
+
+    assert said + feed(after, stream[cut:]) == whole
+    feed(before, stream[cut:])
+    assert through_json(after) == through_json(before)
+
+
+@every_detector
+def test_memory_is_bounded(name: str) -> None:
+    detector = detector_of(name)
+    stream = healthy(20_000, noise=0.1, gradient_noise=1.0)
+    sizes = []
+    for point in stream:
+        detector.update(point)
+        if point.step % 1000 == 999:
+            sizes.append(len(json.dumps(detector.state_dict())))
+
+    assert max(sizes) < 20_000
+    assert sizes[-1] < 1.25 * sizes[3]
+
+
+@every_detector
+def test_missing_signals_are_survived(name: str) -> None:
+    chance = Random(0)
+    gappy = [
+        observation(point.step, **{name: value for name, value in point.signals.items() if chance.random() < 0.7})
+        for point in healthy()
+    ]
+
+    assert not alarms(feed(detector_of(name), gappy))
+    assert not feed(detector_of(name), [observation(step) for step in range(100)])
+    assert found(name, trouble_of(name)([*gappy[: ONSET - 20], *healthy()[ONSET - 20 :]]))
+
+
+@every_detector
+@quick
+@given(
+    seed=st.integers(0, 2**32),
+    start=st.floats(1.0, 12.0),
+    floor_share=st.floats(0.05, 0.6),
+    exponent=st.floats(0.15, 0.6),
+    noise=st.floats(0.0, 0.08),
+    gradient_noise=st.floats(0.0, 0.5),
+)
+def test_it_is_quiet_on_healthy_curves(
+    name: str, seed: int, start: float, floor_share: float, exponent: float, noise: float, gradient_noise: float
+) -> None:
+    stream = healthy(
+        600,
+        seed=seed,
+        start=start,
+        floor=start * floor_share,
+        exponent=exponent,
+        noise=noise,
+        gradient_noise=gradient_noise,
+    )
+
+    assert not alarms(feed(detector_of(name), stream))
+
+
+@every_detector
+@quick
+@given(stream=st.lists(any_signals, max_size=120))
+@example(stream=[{"loss": value, "grad_norm": value} for value in (1.0, -1e308, 1e308, 5e-324, 0.0) * 30])
+@example(stream=[{"loss": 0.0, "grad_norm": 0.0}] * 60 + [{"loss": 1e308, "grad_norm": 1e308}] * 60)
+def test_any_float_is_accepted(name: str, stream: list[dict[str, float]]) -> None:
+    detector = detector_of(name)
+    for step, signals in enumerate(stream):
+        detector.update(observation(step, **signals))
+
+    again = detector_of(name)
+    again.load_state_dict(through_json(detector))  # type: ignore[arg-type]
+    assert through_json(again) == through_json(detector)
+
+
+@every_detector
+def test_it_speaks_once_per_trouble_and_once_more_when_it_gets_worse(name: str) -> None:
+    stream = trouble_of(name)(healthy())
+    repeated = [*stream, *moved(stream[-1:] * 300, first_step=len(stream))]
+
+    assert len(alarms(feed(detector_of(name), repeated))) <= 2
+
+
+@every_detector
+@pytest.mark.parametrize("bump", [1.3, 2.0, 5.0])
+def test_the_bump_after_a_resume_is_no_trouble(name: str, bump: float) -> None:
+    before = healthy()
+    bumped = healthy()[300:]
+    for index in range(6):
+        bumped = scaled(bumped, index, index + 1, loss=1 + (bump - 1) * 0.5**index, grad_norm=bump)
+
+    resumed = [*before, *moved(bumped, first_step=300, attempt=1)]
+
+    assert not alarms(feed(detector_of(name), resumed))
+
+
+@every_detector
+def test_a_step_down_is_no_trouble(name: str) -> None:
+    rate_drop = scaled(healthy(), 200, loss=0.8, grad_norm=0.5, learning_rate=0.1, update_ratio=0.1)
+    curriculum = scaled(healthy(), 200, loss=0.4, grad_norm=0.7)
+
+    assert not alarms(feed(detector_of(name), rate_drop))
+    assert not alarms(feed(detector_of(name), curriculum))
+
+
+@every_detector
+def test_trouble_after_a_rollback_is_found_again(name: str) -> None:
+    stream = trouble_of(name)(healthy())
+    again = moved(stream[200:], first_step=200, attempt=1)
+
+    spoken = alarms(feed(detector_of(name), [*stream, *again]))
+
+    assert {finding.attempt for finding in spoken} == {0, 1} or DETECTORS[name].kind == "plateau"
+
+
+@every_detector
+def test_a_state_with_a_field_cut_out_is_refused_by_the_fields_name(name: str) -> None:
+    detector = detector_of(name)
+    feed(detector, healthy(60))
+    memory = detector.memory()
+
+    for field in memory:
+        with pytest.raises(ValueError, match=repr(field)):
+            detector_of(name).load_memory({key: value for key, value in memory.items() if key != field})
+
+
+@every_detector
+def test_a_threshold_that_makes_no_sense_is_refused_by_name(name: str) -> None:
+    for threshold in thresholds_of(DETECTORS[name]):
+        for value in (0.0, -1.0, nan, inf):
+            with pytest.raises(ValueError, match=f"{name}.{threshold}"):
+                build_detector(name, thresholds={threshold: value})
+    with pytest.raises(ValueError, match="choose one of low, normal, high"):
+        build_detector(name, "paranoid")
