@@ -64,7 +64,10 @@ def _numbers(board: dashboard.Dashboard) -> None:
         number(
             "Rollbacks",
             "In the chosen time.",
-            Query(f"sum(increase(trainguard_run_rollbacks_total{{{OF_PROJECT}}}[$__range]))", "rollbacks"),
+            Query(
+                f"sum(max by ({PER_RUN}) (increase(trainguard_run_rollbacks_total{{{OF_PROJECT}}}[$__range])))",
+                "rollbacks",
+            ),
             colours=thresholds((None, GREEN), (1, YELLOW)),
             width=6,
             decimals=0,
@@ -139,8 +142,8 @@ def _troubles(board: dashboard.Dashboard) -> None:
             "Of severity warning and critical.",
             [
                 Query(
-                    f'sum by (kind) (increase(trainguard_run_findings_total{{{OF_PROJECT}, severity!="info"}}'
-                    "[$__rate_interval]))",
+                    f"sum by (kind) (max by ({PER_RUN}, kind, severity) "
+                    f'(increase(trainguard_run_findings_total{{{OF_PROJECT}, severity!="info"}}[$__rate_interval])))',
                     "{{kind}}",
                 )
             ],
@@ -151,11 +154,13 @@ def _troubles(board: dashboard.Dashboard) -> None:
             "Over all runs of the chosen projects.",
             [
                 Query(
-                    f"sum(increase(trainguard_run_rollbacks_total{{{OF_PROJECT}}}[$__rate_interval]))",
+                    f"sum(max by ({PER_RUN}) "
+                    f"(increase(trainguard_run_rollbacks_total{{{OF_PROJECT}}}[$__rate_interval])))",
                     "rollbacks",
                 ),
                 Query(
-                    f"sum(increase(trainguard_run_escalations_total{{{OF_PROJECT}}}[$__rate_interval]))",
+                    f"sum(max by ({PER_RUN}) "
+                    f"(increase(trainguard_run_escalations_total{{{OF_PROJECT}}}[$__rate_interval])))",
                     "escalations",
                 ),
             ],
@@ -166,7 +171,7 @@ def _troubles(board: dashboard.Dashboard) -> None:
             "Dropped in the trainers because the service was away; the ten worst runs.",
             [
                 Query(
-                    f"topk(10, sum by ({PER_RUN}) "
+                    f"topk(10, max by ({PER_RUN}) "
                     f"(increase(trainguard_run_observations_lost_total{{{OF_PROJECT}}}[$__rate_interval])))",
                     "{{project}} {{run}}",
                 )

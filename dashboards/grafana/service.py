@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from grafana_foundation_sdk.builders import dashboard, timeseries
 
-from dashboards.grafana.vocabulary import GREEN, RED, Query, chart, listing, number, page, thresholds
+from dashboards.grafana.vocabulary import GREEN, PER_RUN, RED, Query, chart, listing, number, page, thresholds
 
 
 def envelopes_by_answer() -> timeseries.Panel:
@@ -71,7 +71,9 @@ def build() -> dashboard.Dashboard:
         number(
             "Observations per second",
             "Of all runs.",
-            Query("sum(rate(trainguard_run_observations_total[$__rate_interval]))", "observations"),
+            Query(
+                f"sum(max by ({PER_RUN}) (rate(trainguard_run_observations_total[$__rate_interval])))", "observations"
+            ),
             unit="ops",
             width=6,
         )

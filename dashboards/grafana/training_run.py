@@ -190,7 +190,8 @@ def _troubles(board: dashboard.Dashboard) -> None:
             "What the detectors said, by kind and severity.",
             [
                 Query(
-                    f"sum by (kind, severity) (increase(trainguard_run_findings_total{{{OF_RUN}}}[$__rate_interval]))",
+                    f"sum by (kind, severity) (max by ({PER_RUN}, kind, severity) "
+                    f"(increase(trainguard_run_findings_total{{{OF_RUN}}}[$__rate_interval])))",
                     "{{kind}} {{severity}}",
                 )
             ],
@@ -214,11 +215,11 @@ def _troubles(board: dashboard.Dashboard) -> None:
             "Received per second, and lost ones (dropped in the trainer because the service was away).",
             [
                 Query(
-                    f"sum by ({PER_RUN}) (rate(trainguard_run_observations_total{{{OF_RUN}}}[$__rate_interval]))",
+                    f"max by ({PER_RUN}) (rate(trainguard_run_observations_total{{{OF_RUN}}}[$__rate_interval]))",
                     "received {{run}}",
                 ),
                 Query(
-                    f"sum by ({PER_RUN}) (rate(trainguard_run_observations_lost_total{{{OF_RUN}}}[$__rate_interval]))",
+                    f"max by ({PER_RUN}) (rate(trainguard_run_observations_lost_total{{{OF_RUN}}}[$__rate_interval]))",
                     "lost {{run}}",
                 ),
             ],
@@ -276,7 +277,7 @@ def build() -> dashboard.Dashboard:
         (
             "Escalations",
             ORANGE,
-            f"sum by ({PER_RUN}) (increase(trainguard_run_escalations_total{{{OF_RUN}}}[1m])) > 0",
+            f"max by ({PER_RUN}) (increase(trainguard_run_escalations_total{{{OF_RUN}}}[1m])) > 0",
         ),
     ):
         board.annotation(

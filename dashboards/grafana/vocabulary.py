@@ -19,7 +19,8 @@ OF_RUN = 'project=~"$project", run=~"$run", run_id=~"$run_id"'
 OF_PROJECT = 'project=~"$project"'
 
 PER_RUN = "project, run, run_id"
-"""Two replicas of the service may tell of the same run; every query folds them into one series."""
+"""Every replica of the service tells of every run; every query folds them with ``max`` into one series, counters
+too: a sum would count one rollback once per replica."""
 
 GREEN, YELLOW, ORANGE, RED, BLUE, GREY = "green", "yellow", "orange", "red", "blue", "text"
 
