@@ -23,6 +23,8 @@ from trainguard.wire import (
     RunDescription,
 )
 
+AS_JSON = {"content-type": "application/json"}
+
 HEALTHY = tuple(2.3 + 0.01 * (step % 7) for step in range(300))
 """Losses of a run at rest."""
 DIVERGING = tuple(9.0 + 0.1 * step for step in range(40))

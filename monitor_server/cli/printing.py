@@ -1,0 +1,106 @@
+"""Showing answers to a person, as tables."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+STATE_COLOURS = {
+    "running": "green",
+    "resolved": "green",
+    "recovering": "yellow",
+    "watching": "yellow",
+    "silent": "yellow",
+    "open": "red",
+    "escalated": "red bold",
+    "failed": "red",
+    "halted": "red",
+}
+
+
+def print_json(answer: dict[str, Any]) -> None:
+    """The answer as it came: one document on standard output, uncoloured."""
+    print(json.dumps(answer, indent=2, ensure_ascii=False))
+
+
+def tell_runs(console: Console, runs: Sequence[dict[str, Any]], *, now: float | None = None) -> None:
+    """One line per run; ``now`` in seconds since 1970."""
+    if not runs:
+        console.print("No runs yet. A trainer appears here when its hook is attached with this server.")
+        return
+    table = _table("run", "project", "id", "state", ">step", ">attempt", ">loss", ">lr ×", "incident", "last seen")
+    for run in runs:
+        incident = run.get("active_incident")
+        table.add_row(
+            escape(run["run"]),
+            escape(run["project"]),
+            run["run_id"][:8],
+            _state(run["state"]),
+            _number(run["step"]),
+            str(run["attempt"]),
+            _number(run["loss"]),
+            _number(run["lr_scale"]),
+            f"{_state(incident['state'])} {incident['kind']}" if incident else "",
+            ago(run["last_seen_at"], time.time() if now is None else now),
+        )
+    console.print(table)
+
+
+def tell_incidents(console: Console, incidents: Sequence[dict[str, Any]], *, now: float | None = None) -> None:
+    """One line per incident, and what came of it."""
+    if not incidents:
+        console.print("No incidents.")
+        return
+    table = _table("run", "kind", "state", ">onset", ">seen at", ">lost", "opened", "what happened")
+    for one in incidents:
+        table.add_row(
+            escape(one["run"]),
+            one["kind"],
+            _state(one["state"]),
+            str(one["onset_step"]),
+            str(one["detected_step"]),
+            str(one["steps_lost"]),
+            ago(one["opened_at"], time.time() if now is None else now),
+            escape(one["outcome"] or one["summary"]),
+        )
+    console.print(table)
+
+
+def ago(then: float, now: float) -> str:
+    """How long since, in the largest unit that says it.
+
+    >>> ago(0, 59), ago(0, 7200), ago(10, 9)
+    ('59 s ago', '2 h ago', '0 s ago')
+    """
+    seconds = max(0.0, now - then)
+    for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds // size:.0f} {unit} ago"
+    return f"{seconds:.0f} s ago"
+
+
+def _table(*headings: str) -> Table:
+    """``>`` in front of a heading sets its column to the right."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in headings:
+        right = heading.startswith(">")
+        table.add_column(heading.removeprefix(">"), justify="right" if right else "left", no_wrap=right)
+    return table
+
+
+def _state(state: str) -> str:
+    colour = STATE_COLOURS.get(state)
+    return f"[{colour}]{state}[/]" if colour else state
+
+
+def _number(value: Any) -> str:
+    if value is None:
+        return "–"
+    # NaN and the infinities travel as strings.
+    return f"{float(value):.4g}" if not isinstance(value, int) else str(value)

@@ -1,0 +1,128 @@
+"""The commands and their options. What they do lives in the files beside."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from monitor_server.cli.asking import Asking, NoAnswer
+from monitor_server.cli.printing import print_json, tell_incidents, tell_runs
+from trainguard import __version__
+
+program = typer.Typer(
+    name="trainguard",
+    help="Keeps training runs alive: sees them go wrong, brings them back, and says what it did and why.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+Server = Annotated[
+    str,
+    typer.Option(envvar="TRAINGUARD_SERVER", metavar="URL", help="The address of the service."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the service's own JSON, for other programs.")]
+Limit = Annotated[int, typer.Option(min=1, max=500, help="How many at most, the latest first.")]
+Given = typer.Option(show_default=False)
+
+DEFAULT_SERVER = "http://127.0.0.1:8321"
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"trainguard {__version__}")
+        raise typer.Exit
+
+
+@program.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and stop.")
+    ] = False,
+) -> None:
+    pass
+
+
+@program.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on. [dim]Default: 127.0.0.1[/]")] = None,
+    port: Annotated[int | None, typer.Option(help="0 takes any free port. [dim]Default: 8321[/]")] = None,
+    database: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="sqlite:///file.db or postgresql+psycopg://user@host/name. [dim]Default: sqlite:///trainguard.db[/]",
+        ),
+    ] = None,
+    webhook: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="POST a message here when an incident opens, recovers or needs a person."),
+    ] = None,
+    public_url: Annotated[
+        str | None, typer.Option(metavar="URL", help="Where people reach the page; links in messages begin with it.")
+    ] = None,
+    insecure: Annotated[
+        bool | None,
+        typer.Option("--insecure", help="Listen where others can reach it, although nobody has to sign in."),
+    ] = None,
+) -> None:
+    """Run the service: page, API and metrics on one port.
+
+    Every option, and more, is also read from a variable: [bold]TRAINGUARD_DATABASE[/],
+    [bold]TRAINGUARD_WEBHOOK_SECRET[/] and so on.
+    """
+    from monitor_server.cli.serving import run_service  # its libraries are of another extra than ours
+
+    run_service(
+        {
+            "host": host,
+            "port": port,
+            "database": database,
+            "webhook_url": webhook,
+            "public_url": public_url,
+            "insecure": insecure,
+        }
+    )
+
+
+@program.command()
+def runs(
+    server: Server = DEFAULT_SERVER,
+    project: Annotated[str | None, typer.Option(help="Only this project.")] = None,
+    state: Annotated[
+        list[str] | None, typer.Option(help="Only this state: running, silent, finished, halted or failed.")
+    ] = None,
+    limit: Limit = 50,
+    as_json: AsJson = False,
+) -> None:
+    """List the runs: where they are, how they are, and what is the matter."""
+    answer = _ask(server, "runs", {"limit": limit, "project": project, "state": state})
+    print_json(answer) if as_json else tell_runs(Console(), answer["runs"])
+
+
+@program.command()
+def incidents(
+    server: Server = DEFAULT_SERVER,
+    run_id: Annotated[str | None, typer.Option(metavar="ID", help="Only of this run.")] = None,
+    state: Annotated[
+        list[str] | None, typer.Option(help="Only this state: open, recovering, watching, resolved or escalated.")
+    ] = None,
+    limit: Limit = 50,
+    as_json: AsJson = False,
+) -> None:
+    """List the incidents: what went wrong, what was done about it, and how it ended."""
+    path = f"runs/{run_id}/incidents" if run_id else "incidents"
+    answer = _ask(server, path, {"limit": limit, "state": state})
+    print_json(answer) if as_json else tell_incidents(Console(), answer["incidents"])
+
+
+def _ask(server: str, path: str, query: dict[str, Any]) -> dict[str, Any]:
+    try:
+        with Asking(server) as service:
+            return service.get(path, query)
+    except NoAnswer as error:
+        Console(stderr=True).print(f"[red]trainguard:[/] {error}", soft_wrap=True, highlight=False)
+        raise typer.Exit(1) from None

@@ -1,0 +1,94 @@
+"""Running the service until it is asked to stop."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Mapping
+from types import FrameType
+from typing import Any, NoReturn
+
+import uvicorn
+from sqlalchemy.engine import make_url
+
+from monitor_server.app import create_app
+from monitor_server.settings import Settings, SettingsError, read_settings
+from monitor_server.storage import Database, DatabaseUnavailable, SchemaError, schema
+
+logger = logging.getLogger("trainguard")
+
+BACKLOG = 2048
+DRAIN_SECONDS = 15
+"""Requests in hand at SIGTERM are answered; what takes longer is cut off."""
+
+
+def run_service(given: Mapping[str, Any]) -> None:
+    """Serve until SIGTERM or SIGINT, then finish what is in hand. Whatever cannot begin is said in one sentence."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    try:
+        settings = read_settings(given)
+        _prepare_database(settings)
+    except SettingsError as error:
+        _give_up(str(error), status=2)
+    except (DatabaseUnavailable, SchemaError) as error:
+        _give_up(str(error))
+    listener = _listen(settings)
+    settings = settings.model_copy(update={"port": listener.getsockname()[1]})
+    signal.signal(signal.SIGTERM, _leave)
+    config = uvicorn.Config(
+        create_app(settings),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=DRAIN_SECONDS,
+        lifespan="on",
+    )
+    logger.info("serving %s on %s", settings.page_url, _shown(settings))
+    try:
+        uvicorn.Server(config).run(sockets=[listener])
+    except KeyboardInterrupt:
+        logger.info("stopped")
+
+
+def _prepare_database(settings: Settings) -> None:
+    """Bring the schema up to date before anybody can connect."""
+    try:
+        database = Database(settings.database)
+        schema.upgrade(database)
+    except DatabaseUnavailable as error:
+        raise DatabaseUnavailable(f"{_shown(settings)}: {error}") from error
+    database.close()
+
+
+def _listen(settings: Settings) -> socket.socket:
+    # Bound here and not by uvicorn, which would say the port it was asked for (0) and end with a traceback. And
+    # listening from now on: whoever comes while the service starts waits a moment, instead of being refused.
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        place = f"{settings.host} port {settings.port}"
+        _give_up(f"cannot listen on {place}: {error.strerror or error}; choose another with --port")
+    return listener
+
+
+def _shown(settings: Settings) -> str:
+    return make_url(settings.database).render_as_string(hide_password=True)
+
+
+def _leave(_signal: int, _frame: FrameType | None) -> NoReturn:
+    # While it serves, uvicorn catches the signal itself, drains, and raises it again: then we end as asked.
+    raise SystemExit(0)
+
+
+def _give_up(sentence: str, *, status: int = 1) -> NoReturn:
+    print(f"trainguard: {sentence}", file=sys.stderr)
+    raise SystemExit(status)
