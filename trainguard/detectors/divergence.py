@@ -97,6 +97,9 @@ class Divergence(Detector):
         """See `Detector.judge`."""
         if watch.resumed:
             self._end_excursion()
+            self._drifting = ""
+            for trend in self._trends:
+                trend.rewind(watch.step)
         if not watch.loss_seen or watch.loss_value is None:
             return None
         sudden = self._judge_excursion(watch, watch.loss_value)
@@ -168,7 +171,7 @@ class Divergence(Detector):
             if not trend.add(watch.step, min(max(loss, -1e300), 1e300)):
                 continue
             size = abs(trend.best)
-            if self._drifting and trend.rise < 0.5 * self.drift * size:
+            if all(one.rise < 0.5 * self.drift * abs(one.best) for one in self._trends):
                 self._drifting = ""
             is_drift = (
                 trend.rise > self.drift * size

@@ -59,9 +59,7 @@ class BlockTrend:
         self._open: list[float] = []
         self._medians: deque[float] = deque(maxlen=self.keep)
         self._steps: deque[float] = deque(maxlen=self.keep)
-        self.best = self.rise = self.scatter = self.trend = 0.0
-        self.best_step = 0
-        self.since = 0
+        self._measure()
 
     def add(self, step: int, value: float) -> bool:
         """Take one finite value in; whether a block was completed and there are enough of them to judge."""
@@ -71,13 +69,22 @@ class BlockTrend:
         self._medians.append(median(self._open))
         self._steps.append(step)
         self._open.clear()
-        if len(self._medians) < 2 * WIDTH + 2:
-            return False
-        self._measure()
-        return True
+        return self._measure()
 
-    def _measure(self) -> None:
+    def rewind(self, step: int) -> None:
+        """Forget what was added from ``step`` on: a branch that was abandoned is no trend of the new one."""
+        while self._steps and self._steps[-1] >= step:
+            self._steps.pop()
+            self._medians.pop()
+        self._open.clear()
+        self._measure()
+
+    def _measure(self) -> bool:
         blocks = list(self._medians)
+        if len(blocks) < 2 * WIDTH + 2:
+            self.best = self.rise = self.scatter = self.trend = 0.0
+            self.best_step = self.since = 0
+            return False
         levels = [sum(blocks[index : index + WIDTH]) / WIDTH for index in range(len(blocks) - WIDTH + 1)]
         changes = [abs(after - before) for before, after in pairwise(blocks)]
         self.scatter = 1.4826 * median(changes) / (2 * WIDTH) ** 0.5
@@ -89,9 +96,10 @@ class BlockTrend:
         tail = blocks[lowest + WIDTH // 2 :]
         self.since = len(tail)
         self.trend = kendall_tau(tail)
+        return True
 
     def state_dict(self) -> State:
-        """All it remembers, as JSON; the measures are made anew with the next block."""
+        """All it remembers, as JSON; the measures follow from it."""
         return {"open": list(self._open), "medians": list(self._medians), "steps": list(self._steps)}
 
     def load_state_dict(self, state: Mapping[str, JsonValue]) -> None:
@@ -101,3 +109,4 @@ class BlockTrend:
         self._open = opened
         self._medians.extend(medians)
         self._steps.extend(steps)
+        self._measure()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections import deque
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from math import exp, isfinite
 from statistics import median
 from typing import NamedTuple
@@ -24,6 +25,10 @@ HEALTHY = 48
 """Points before the onset whose medians are the ``_before`` values."""
 FRESH = 8
 """Points from the onset on, at most, whose medians are the ``_at`` values."""
+JUMP = 1.5
+"""The applied rate, over the one before, from where on it is taken for the cause of what follows."""
+CAUSE_WITHIN = 8
+"""Points before an onset in which such a jump belongs to it: the loss of a step shows the update before it."""
 SETTLING = 2
 """The points right before an onset are left out of the healthy stretch: an onset is known to a point or two."""
 
@@ -47,7 +52,8 @@ class Panel:
     Every finding from ``warning`` on carries, where known, the medians over the healthy stretch before its onset
     (``learning_rate_before``, ``update_ratio_before``, ``grad_norm_before``, ``loss_before``, ``loss_band``) and
     over the steps from the onset to now (``learning_rate_at``, ``update_ratio_at``, ``grad_norm_at``). The rate
-    is the applied one: ``learning_rate`` times ``lr_scale``.
+    is the applied one: ``learning_rate`` times ``lr_scale``. Where it jumped right before an onset, the jump is the
+    onset: that step made the first bad update.
 
     >>> panel = Panel()
     >>> for step in range(60):
@@ -177,7 +183,7 @@ class Panel:
     def _with_evidence(self, finding: Finding) -> Finding:
         if finding.severity == "info":
             return finding
-        onset = finding.onset_step
+        onset = self._cause_of(finding.onset_step)
         before = [row for row in self._rows if row.step < onset][: -SETTLING or None][-HEALTHY:]
         since = [row for row in self._rows if row.step >= onset][-FRESH:]
         evidence = dict(finding.evidence)
@@ -190,7 +196,15 @@ class Panel:
             level = _median_of(before, "loss")
             evidence.setdefault("loss_before", self._watch.loss.center if level is None else level)
             evidence.setdefault("loss_band", self._watch.loss.band)
-        return finding.model_copy(update={"evidence": evidence})
+        return finding.model_copy(update={"evidence": evidence, "onset_step": onset})
+
+    def _cause_of(self, onset: int) -> int:
+        """The step at which the applied rate jumped shortly before ``onset``, else ``onset`` itself."""
+        rows = [row for row in self._rows if row.step <= onset][-CAUSE_WITHIN - 1 :]
+        for before, row in pairwise(rows):
+            if before.learning_rate and row.learning_rate and row.learning_rate > JUMP * before.learning_rate:
+                return row.step
+        return onset
 
 
 def build_detector(name: str, sensitivity: str = "normal", thresholds: Mapping[str, float] | None = None) -> Detector:

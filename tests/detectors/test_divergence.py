@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tests.detectors.streams import changed, feed, healthy, moved, scaled
+from trainguard.detectors.divergence import Divergence
+from trainguard.wire import Observation
+
+
+def with_losses(stream: list[Observation], first: int, losses: list[float]) -> list[Observation]:
+    for index, loss in enumerate(losses):
+        stream = changed(stream, first + index, loss=loss)
+    return stream
+
+
+def test_a_shift_that_does_not_come_back_is_critical_within_a_few_points() -> None:
+    [finding] = feed(Divergence(), scaled(healthy(), 300, loss=2.0))
+
+    assert finding.severity == "critical"
+    assert finding.onset_step == 300
+    assert finding.step <= 306
+    assert finding.evidence["loss_before"] == pytest.approx(1.5, abs=0.1)
+
+
+@pytest.mark.parametrize("onset", [60, 100, 140])
+def test_it_sees_a_shift_early_in_a_short_run(onset: int) -> None:
+    findings = feed(Divergence(), scaled(healthy(200, noise=0.05), onset, loss=2.0))
+
+    assert findings[0].severity == "critical"
+    assert abs(findings[0].onset_step - onset) <= 1
+    assert findings[0].step <= onset + 10
+
+
+def test_growth_through_all_bounds_needs_no_patience() -> None:
+    stream = with_losses(healthy(), 300, [6.0 * 4.0**index for index in range(20)])
+
+    assert feed(Divergence(), stream)[0].step == 302
+
+
+def test_a_spike_that_decays_is_not_divergence() -> None:
+    stream = healthy()
+    for index in range(40):
+        stream = scaled(stream, 300 + index, 301 + index, loss=1 + 4.0 * 0.7**index)
+
+    assert not feed(Divergence(), stream)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_slow_divergence_that_no_published_rule_sees_is_found(seed: int) -> None:
+    stream = healthy(1200, seed=seed, start=8.0, floor=2.5, noise=0.02)
+    for index in range(600):
+        point = stream[600 + index]
+        risen = point.signals["loss"] + 0.004 * index
+        stream[600 + index] = replace(point, signals={**point.signals, "loss": risen})
+
+    findings = feed(Divergence(), stream)
+
+    assert 650 < findings[0].step < 900
+    assert 500 <= findings[0].onset_step <= 680
+    assert findings[-1].severity == "critical"
+    assert len(findings) == 2
+
+
+def test_a_small_lasting_rise_is_a_warning_when_the_new_level_is_adopted() -> None:
+    findings = feed(Divergence(), scaled(healthy(600), 300, loss=1.15))
+
+    assert [one.severity for one in findings] == ["warning"]
+    assert abs(findings[0].onset_step - 300) < 16
+
+
+def test_a_jump_is_not_told_again_as_a_drift() -> None:
+    assert len(feed(Divergence(), scaled(healthy(900), 300, loss=2.5))) == 1
+
+
+def test_the_abandoned_branch_is_no_trend_of_the_new_one() -> None:
+    diverged = scaled(healthy(500), 300, loss=1.5)
+    again = moved(healthy(900)[300:], first_step=300, attempt=1)
+
+    assert not [one for one in feed(Divergence(), [*diverged, *again]) if one.attempt == 1]
+
+
+def test_a_slow_divergence_that_was_rolled_back_leaves_no_echo() -> None:
+    drifting = healthy(800)
+    for index in range(300, 800):
+        drifting = scaled(drifting, index, index + 1, loss=1 + 0.0015 * (index - 300))
+    again = moved(healthy(900)[300:], first_step=300, attempt=1)
+
+    findings = feed(Divergence(), [*drifting, *again])
+
+    assert {one.attempt for one in findings} == {0}
