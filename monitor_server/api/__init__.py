@@ -1,0 +1,28 @@
+"""The doors: thin routes that read, ask the pipeline or the storage, and answer. No judgement and no SQL here.
+
+Everything lies under ``/api/v1`` but health and metrics. A body is bounded before it is believed, NaN is written
+as a string, and whatever goes wrong is a problem+json that names the field. A new route is a file with a
+`router`, and a line in `ROUTERS`.
+"""
+
+from monitor_server.api import commands, envelopes, health, history, incidents, observations, registration, runs
+from monitor_server.api.openapi import document
+from monitor_server.api.problems import HANDLERS
+from monitor_server.api.service import Service
+
+ROUTERS = (
+    registration.router,
+    envelopes.router,
+    runs.router,
+    observations.router,
+    history.router,
+    incidents.router,
+    commands.router,
+)
+"""Under ``PREFIX``."""
+
+PREFIX = "/api/v1"
+
+HEALTH_ROUTER = health.router
+
+__all__ = ["HANDLERS", "HEALTH_ROUTER", "PREFIX", "ROUTERS", "Service", "document"]

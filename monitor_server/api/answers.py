@@ -1,0 +1,199 @@
+"""What the API answers about runs, beside the messages of the wire themselves."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from pydantic import Field
+
+from trainguard.wire import (
+    Acknowledgement,
+    AttemptReport,
+    CheckpointReport,
+    Command,
+    DecisionReport,
+    Evaluation,
+    Finding,
+    IncidentReport,
+    Mode,
+    RunDescription,
+    SignalValue,
+    WireModel,
+)
+
+
+class RecentLoss(WireModel):
+    """The last stretch of the attempt in force, for a sparkline. ``values`` are means; NaN where a step had none."""
+
+    steps: list[int]
+    values: list[SignalValue]
+
+
+class RunSummary(WireModel):
+    """A run as a list shows it. Times in seconds since 1970 (UTC)."""
+
+    run_id: UUID
+    run: str
+    project: str
+    mode: Mode
+    state: str
+    """running, silent, finished, halted or failed"""
+    attempt: int
+    revision: int
+    step: int | None
+    """The last step of the attempt in force; null before the first."""
+    total_steps: int | None
+    loss: SignalValue | None
+    lr_scale: float
+    signals: dict[str, SignalValue]
+    """The latest value of every signal with a column of its own."""
+    registered_at: float
+    last_seen_at: float
+    last_observed_at: float | None
+    ended_at: float | None
+    observations: int
+    observations_lost: int
+    rollbacks: int
+    escalations: int
+    findings: dict[str, int]
+    """By ``"kind/severity"``."""
+    last_decision: str
+    active_incident: IncidentReport | None
+    """The incident that a person should see first: a living one, else one that was escalated."""
+    recent_loss: RecentLoss | None = None
+
+
+class RunDetail(RunSummary):
+    """A run and how its trainer described it."""
+
+    description: RunDescription
+
+
+class RunPage(WireModel):
+    """Runs, the latest registered first; ``next`` is the cursor of the page after, null at the end."""
+
+    runs: list[RunSummary]
+    next: str | None
+
+
+class SignalBuckets(WireModel):
+    """One signal, a value per bucket; null where no step of the bucket measured a number.
+
+    The smallest and the largest value are kept, so that no spike is lost; NaN is counted apart.
+    """
+
+    minimum: list[SignalValue | None]
+    maximum: list[SignalValue | None]
+    mean: list[SignalValue | None]
+    nan_count: list[int]
+
+
+class AttemptBuckets(WireModel):
+    """Neighbouring steps of one attempt, in order. A bucket of one step holds exactly its value."""
+
+    attempt: int
+    first_steps: list[int]
+    last_steps: list[int]
+    counts: list[int]
+    signals: dict[str, SignalBuckets]
+
+
+class ObservationBuckets(WireModel):
+    """Every attempt that has observations in the range, abandoned ones too."""
+
+    run_id: UUID
+    attempts: list[AttemptBuckets]
+
+
+class ObservationRow(WireModel):
+    """All signals of one step, exactly as recorded."""
+
+    attempt: int
+    step: int
+    observed_at: float
+    signals: dict[str, SignalValue]
+
+
+class ObservationRows(WireModel):
+    """Rows in order of (attempt, step); ``next`` is the cursor of the page after, null at the end."""
+
+    rows: list[ObservationRow]
+    next: str | None
+
+
+class Attempts(WireModel):
+    """In order."""
+
+    attempts: list[AttemptReport]
+
+
+class RecordedFinding(Finding):
+    """A finding, whose panel saw it, and when it was recorded."""
+
+    source: str
+    recorded_at: float
+
+
+class Findings(WireModel):
+    """In order of (attempt, step)."""
+
+    findings: list[RecordedFinding]
+
+
+class Evaluations(WireModel):
+    """In order of (attempt, step)."""
+
+    evaluations: list[Evaluation]
+
+
+class Checkpoints(WireModel):
+    """In order of (attempt, step)."""
+
+    checkpoints: list[CheckpointReport]
+
+
+class RecordedIncident(IncidentReport):
+    """An incident, its run, and whose brain keeps it: ``server`` or ``local``."""
+
+    run_id: UUID
+    run: str
+    project: str
+    brain: str
+
+
+class Incidents(WireModel):
+    """The latest first."""
+
+    incidents: list[RecordedIncident]
+
+
+class Decisions(WireModel):
+    """In the order of time."""
+
+    decisions: list[DecisionReport]
+
+
+class RecordedCommand(Command):
+    """A command and what became of it: pending, applied, refused, failed or expired."""
+
+    state: str = "pending"
+    settled_at: float | None = None
+
+
+class Commands(WireModel):
+    """In the order of issue."""
+
+    commands: list[RecordedCommand]
+
+
+class Acknowledgements(WireModel):
+    """In the order in which the trainer handled the commands."""
+
+    acknowledgements: list[Acknowledgement]
+
+
+class Health(WireModel):
+    """The service is up."""
+
+    status: str = "ok"
+    version: str = Field(description="Of trainguard.")

@@ -1,0 +1,67 @@
+"""Cursors: the key of the last thing on a page, as an opaque word for the next request."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import math
+from typing import Any
+from uuid import UUID
+
+from monitor_server.api.problems import refused_field
+
+
+def run_cursor(registered_at: float, run_id: UUID) -> str:
+    """The cursor after a run.
+
+    >>> read_run_cursor(run_cursor(0.1, UUID(int=5)))
+    (0.1, UUID('00000000-0000-0000-0000-000000000005'))
+    """
+    return _word([registered_at, str(run_id)])
+
+
+def read_run_cursor(word: str) -> tuple[float, UUID]:
+    """The key in a cursor made by `run_cursor`. Raises `Problem` for anything else."""
+    try:
+        registered_at, run_id = _parts(word)
+        key = float(registered_at), UUID(run_id)
+    except (ValueError, TypeError, AttributeError):
+        raise _refused() from None
+    if not math.isfinite(key[0]):
+        raise _refused()
+    return key
+
+
+def step_cursor(attempt: int, step: int) -> str:
+    """The cursor after an observation."""
+    return _word([attempt, step])
+
+
+def read_step_cursor(word: str) -> tuple[int, int]:
+    """The key in a cursor made by `step_cursor`. Raises `Problem` for anything else."""
+    try:
+        attempt, step = _parts(word)
+    except (ValueError, TypeError):
+        raise _refused() from None
+    if not (isinstance(attempt, int) and isinstance(step, int) and 0 <= attempt < 2**31 and 0 <= step < 2**53):
+        raise _refused()
+    return attempt, step
+
+
+def _word(parts: list[float | int | str]) -> str:
+    return base64.urlsafe_b64encode(json.dumps(parts).encode()).decode().rstrip("=")
+
+
+def _parts(word: str) -> list[Any]:
+    try:
+        parts = json.loads(base64.urlsafe_b64decode(word + "=" * (-len(word) % 4)))
+    except (binascii.Error, RecursionError) as error:
+        raise ValueError("no cursor") from error
+    if not isinstance(parts, list):
+        raise ValueError("no cursor")
+    return parts
+
+
+def _refused() -> Exception:
+    return refused_field(422, "invalid_request", "cursor", "is none of ours; take it from `next` of the last answer")

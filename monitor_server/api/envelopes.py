@@ -1,0 +1,48 @@
+"""Envelope in, receipt out: the one message that trainers send all day."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from uuid import UUID
+
+from fastapi import APIRouter, Request, Response
+
+from monitor_server.api.bodies import read_model
+from monitor_server.api.openapi import takes
+from monitor_server.api.problems import busy, problem_of, refused_field
+from monitor_server.api.service import Service, Serving, answer
+from trainguard.wire import Envelope, Receipt
+
+router = APIRouter(tags=["trainers"])
+
+COMMIT_WITHIN_SECONDS = 30.0
+"""Longer than a trainer waits; then it sends the envelope again, and finds it recorded or not."""
+
+
+@router.post("/runs/{run_id}/envelopes", response_model=Receipt, openapi_extra=takes(Envelope))
+async def receive(run_id: UUID, request: Request, service: Serving) -> Response:
+    """Record an envelope, once, and answer with the commands of the run. The receipt leaves after the commit."""
+    began = time.perf_counter()
+    try:
+        receipt = await _receipt(run_id, request, service)
+    except Exception as error:
+        status = "refused" if problem_of(request, error).status < 500 else "failed"
+        service.telemetry.envelope(status, time.perf_counter() - began)
+        raise
+    service.telemetry.envelope(receipt.status, time.perf_counter() - began)
+    return answer(receipt)
+
+
+async def _receipt(run_id: UUID, request: Request, service: Service) -> Receipt:
+    envelope = await read_model(request, Envelope, "invalid_envelope", service.settings)
+    if envelope.run_id != run_id:
+        message = f"the body names run {envelope.run_id}, the address {run_id}; send it to its own run"
+        raise refused_field(422, "invalid_envelope", "run_id", message)
+    future = asyncio.wrap_future(service.ingest.submit(envelope))
+    try:
+        case = await asyncio.wait_for(future, COMMIT_WITHIN_SECONDS)
+    except asyncio.TimeoutError:
+        raise busy("overloaded", f"no commit within {COMMIT_WITHIN_SECONDS:g} s; send the envelope again") from None
+    assert case.receipt is not None, "the last stage writes it"
+    return case.receipt

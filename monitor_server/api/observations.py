@@ -1,0 +1,113 @@
+"""What was measured: in buckets for a chart, in rows for a program."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Response
+
+from monitor_server.api.answers import (
+    AttemptBuckets,
+    ObservationBuckets,
+    ObservationRow,
+    ObservationRows,
+    SignalBuckets,
+)
+from monitor_server.api.cursors import read_step_cursor, step_cursor
+from monitor_server.api.problems import refused_field
+from monitor_server.api.service import Limit, Serving, answer
+from monitor_server.storage import observations
+from monitor_server.storage.observations import Bucket
+from trainguard.wire import STANDARD_SIGNALS
+from trainguard.wire.base import Attempt, Step
+
+router = APIRouter(tags=["observations"])
+
+AttemptQuery = Annotated[Attempt | None, Query(description="Only this attempt.")]
+FromStep = Annotated[Step | None, Query(description="From this step on.")]
+ToStep = Annotated[Step | None, Query(description="To this step, inclusive.")]
+
+
+@router.get("/runs/{run_id}/observations", response_model=ObservationBuckets)
+def chart(
+    run_id: UUID,
+    service: Serving,
+    signals: Annotated[str, Query(description="Names, with commas between them.", max_length=1000)] = "loss",
+    attempt: AttemptQuery = None,
+    from_step: FromStep = None,
+    to_step: ToStep = None,
+    points: Annotated[int, Query(ge=1, le=5000, description="Buckets per attempt, at most about so many.")] = 500,
+) -> Response:
+    """The smallest, largest and mean value of every signal, over buckets of neighbouring steps.
+
+    A range of at most ``points`` steps comes back step by step. Signals without a column of their own are in the rows.
+    """
+    names = list(dict.fromkeys(name.strip() for name in signals.split(",") if name.strip()))
+    for name in names:
+        if name not in STANDARD_SIGNALS:
+            message = f"{name!r} cannot be drawn; known are {', '.join(STANDARD_SIGNALS)}"
+            raise refused_field(422, "invalid_request", "signals", message)
+    with service.reading(run_id) as (connection, _):
+        buckets = observations.buckets(
+            connection,
+            run_id,
+            signals=names,
+            points=points,
+            attempt=attempt,
+            from_step=from_step,
+            to_step=to_step,
+        )
+    by_attempt: dict[int, list[Bucket]] = {}
+    for bucket in buckets:
+        by_attempt.setdefault(bucket.attempt, []).append(bucket)
+    found = [_columns(number, mine, names) for number, mine in by_attempt.items()]
+    return answer(ObservationBuckets(run_id=run_id, attempts=found))
+
+
+@router.get("/runs/{run_id}/observations/rows", response_model=ObservationRows)
+def rows(
+    run_id: UUID,
+    service: Serving,
+    attempt: AttemptQuery = None,
+    from_step: FromStep = None,
+    to_step: ToStep = None,
+    limit: Limit = 1000,
+    cursor: Annotated[str | None, Query(description="`next` of the page before.", max_length=200)] = None,
+) -> Response:
+    """Every observation as it was recorded, with all its signals."""
+    with service.reading(run_id) as (connection, _):
+        found = observations.read(
+            connection,
+            run_id,
+            attempt=attempt,
+            from_step=from_step,
+            to_step=to_step,
+            after=read_step_cursor(cursor) if cursor is not None else None,
+            limit=limit + 1,
+        )
+    page = found[:limit]
+    further = step_cursor(page[-1].attempt, page[-1].step) if len(found) > limit else None
+    told = [
+        ObservationRow(attempt=row.attempt, step=row.step, observed_at=row.observed_at, signals=dict(row.signals))
+        for row in page
+    ]
+    return answer(ObservationRows(rows=told, next=further))
+
+
+def _columns(attempt: int, buckets: list[Bucket], names: list[str]) -> AttemptBuckets:
+    return AttemptBuckets(
+        attempt=attempt,
+        first_steps=[bucket.first_step for bucket in buckets],
+        last_steps=[bucket.last_step for bucket in buckets],
+        counts=[bucket.count for bucket in buckets],
+        signals={
+            name: SignalBuckets(
+                minimum=[bucket.minimum.get(name) for bucket in buckets],
+                maximum=[bucket.maximum.get(name) for bucket in buckets],
+                mean=[bucket.mean.get(name) for bucket in buckets],
+                nan_count=[bucket.nan_count.get(name, 0) for bucket in buckets],
+            )
+            for name in names
+        },
+    )

@@ -1,0 +1,36 @@
+"""A trainer introduces itself."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from monitor_server.api.answers import RunSummary
+from monitor_server.api.bodies import read_model
+from monitor_server.api.openapi import takes
+from monitor_server.api.service import Service, Serving, answer
+from monitor_server.api.summaries import summary
+from monitor_server.pipeline import register_run
+from monitor_server.storage import RunRow
+from trainguard.wire import RunDescription
+
+router = APIRouter(tags=["trainers"])
+
+
+@router.post(
+    "/runs",
+    status_code=201,
+    response_model=RunSummary,
+    responses={200: {"description": "Known already; its description is renewed."}},
+    openapi_extra=takes(RunDescription),
+)
+async def register(request: Request, service: Serving) -> Response:
+    """Make a run known, or renew the description of a known one."""
+    description = await read_model(request, RunDescription, "invalid_run", service.settings)
+    row, is_new = await run_in_threadpool(_register, service, description)
+    return answer(summary(row), 201 if is_new else 200)
+
+
+def _register(service: Service, description: RunDescription) -> tuple[RunRow, bool]:
+    with service.database.write() as connection:
+        return register_run(connection, description, service.clock())

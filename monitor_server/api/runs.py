@@ -1,0 +1,50 @@
+"""The runs, in a list and one by one."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Response
+
+from monitor_server.api.answers import RunDetail, RunPage
+from monitor_server.api.cursors import read_run_cursor, run_cursor
+from monitor_server.api.service import Serving, answer
+from monitor_server.api.summaries import detail, summaries
+from monitor_server.storage import runs
+
+router = APIRouter(tags=["runs"])
+
+State = Literal["running", "silent", "finished", "halted", "failed"]
+
+
+@router.get("/runs", response_model=RunPage)
+def list_runs(
+    service: Serving,
+    state: Annotated[list[State] | None, Query(description="May be given several times.")] = None,
+    project: str | None = None,
+    name: Annotated[str | None, Query(description="The run's whole name.")] = None,
+    limit: Annotated[int, Query(ge=1, le=500)] = 100,
+    cursor: Annotated[str | None, Query(description="`next` of the page before.", max_length=200)] = None,
+    loss_points: Annotated[int, Query(ge=0, le=200, description="Points of recent loss per run.")] = 0,
+) -> Response:
+    """Runs, the latest registered first."""
+    with service.database.read() as connection:
+        rows = runs.listing(
+            connection,
+            project=project,
+            name=name,
+            states=state or (),
+            before=read_run_cursor(cursor) if cursor is not None else None,
+            limit=limit + 1,
+        )
+        page = rows[:limit]
+        further = run_cursor(page[-1].registered_at, page[-1].run_id) if len(rows) > limit else None
+        return answer(RunPage(runs=summaries(connection, page, loss_points=loss_points), next=further))
+
+
+@router.get("/runs/{run_id}", response_model=RunDetail)
+def show_run(run_id: UUID, service: Serving) -> Response:
+    """One run with its description."""
+    with service.reading(run_id) as (connection, row):
+        return answer(detail(connection, row))

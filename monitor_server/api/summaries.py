@@ -1,0 +1,78 @@
+"""From the rows of storage to the answers about a run."""
+
+from __future__ import annotations
+
+import math
+
+from sqlalchemy import Connection
+
+from monitor_server.api.answers import RecentLoss, RunDetail, RunSummary
+from monitor_server.storage import RunRow, incidents, observations
+from trainguard.wire import IncidentReport
+
+RECENT_STEPS = 1000
+"""Steps that a sparkline looks back: read by the key, so a long run costs no more than a short one."""
+
+
+def summary(row: RunRow, incident: IncidentReport | None = None, recent_loss: RecentLoss | None = None) -> RunSummary:
+    """A run as a list shows it."""
+    return RunSummary(
+        run_id=row.run_id,
+        run=row.name,
+        project=row.project,
+        mode=row.described().mode,
+        state=row.state,
+        attempt=row.attempt,
+        revision=row.revision,
+        step=row.last_step,
+        total_steps=row.described().total_steps,
+        loss=row.last_signals.get("loss"),
+        lr_scale=row.lr_scale,
+        signals=dict(row.last_signals),
+        registered_at=row.registered_at,
+        last_seen_at=row.last_seen_at,
+        last_observed_at=row.last_observed_at,
+        ended_at=row.ended_at,
+        observations=row.observations_total,
+        observations_lost=row.observations_lost,
+        rollbacks=row.rollbacks_total,
+        escalations=row.escalations_total,
+        findings=dict(row.finding_counts),
+        last_decision=row.last_decision,
+        active_incident=incident,
+        recent_loss=recent_loss,
+    )
+
+
+def summaries(connection: Connection, rows: list[RunRow], *, loss_points: int = 0) -> list[RunSummary]:
+    """Runs with their gravest incidents, and with ``loss_points`` points of recent loss each where asked for."""
+    gravest = incidents.gravest_active(connection, [row.run_id for row in rows])
+    return [
+        summary(row, gravest.get(row.run_id), recent_loss(connection, row, loss_points) if loss_points else None)
+        for row in rows
+    ]
+
+
+def detail(connection: Connection, row: RunRow) -> RunDetail:
+    """A run with its description."""
+    short = summary(row, incidents.gravest_active(connection, [row.run_id]).get(row.run_id))
+    return RunDetail(**dict(short), description=row.described())
+
+
+def recent_loss(connection: Connection, row: RunRow, points: int) -> RecentLoss:
+    """The loss of the attempt's last `RECENT_STEPS` steps in at most about ``points`` points."""
+    if row.last_step is None:
+        return RecentLoss(steps=[], values=[])
+    buckets = observations.buckets(
+        connection,
+        row.run_id,
+        signals=["loss"],
+        points=points,
+        attempt=row.attempt,
+        from_step=row.last_step - RECENT_STEPS + 1,
+        to_step=row.last_step,
+    )
+    return RecentLoss(
+        steps=[bucket.last_step for bucket in buckets],
+        values=[bucket.mean.get("loss", math.nan) for bucket in buckets],
+    )

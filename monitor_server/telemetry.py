@@ -1,0 +1,183 @@
+"""What /metrics says: of this process from its own counters, of the runs from the database at every scrape.
+
+The figures of runs are read, not kept: so they are right at once after a restart, every replica says the same,
+a counter exists at 0 from the moment its run registers (one born at 1 would never make ``increase()`` rise), and
+what has ended is simply not there any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from uuid import UUID
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from monitor_server.settings import Settings
+from monitor_server.storage import Database, RunRow, incidents, runs
+from trainguard import __version__
+from trainguard.detectors import DETECTORS
+
+RUN_LABELS = ("project", "run", "run_id")
+SEVERITIES = ("info", "warning", "critical")
+RUN_STATES = ("running", "silent", "finished", "halted", "failed")
+ENVELOPE_STATUSES = ("recorded", "duplicate", "refused", "failed")
+"""refused: the sender's mistake; failed: ours, and it will come again."""
+SECONDS_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+_GAUGES: Mapping[str, tuple[str, Callable[[RunRow], float | None]]] = {
+    "loss": ("Training loss of the last step.", lambda run: run.last_signals.get("loss")),
+    "grad_norm": ("Gradient norm before clipping.", lambda run: run.last_signals.get("grad_norm")),
+    "update_ratio": ("Norm of the last update over the norm.", lambda run: run.last_signals.get("update_ratio")),
+    "learning_rate": ("As the schedule set it.", lambda run: run.last_signals.get("learning_rate")),
+    "learning_rate_applied": ("With the multiplier.", lambda run: _applied_rate(run)),
+    "lr_scale": ("The learning-rate multiplier in force.", lambda run: run.lr_scale),
+    "step": ("The last step of the attempt in force.", lambda run: run.last_step),
+    "attempt": ("Raised by every rollback and restart.", lambda run: run.attempt),
+    "step_seconds": ("Wall time of the last step.", lambda run: run.last_signals.get("step_seconds")),
+    "last_observation_timestamp_seconds": (
+        "When the last observation was made; 0 before the first.",
+        lambda run: run.last_observed_at or 0.0,
+    ),
+}
+_COUNTERS: Mapping[str, tuple[str, Callable[[RunRow], float]]] = {
+    "rollbacks": ("Attempts that began with a rollback.", lambda run: run.rollbacks_total),
+    "escalations": ("Incidents that only a person can end.", lambda run: run.escalations_total),
+    "observations": ("Observations recorded.", lambda run: run.observations_total),
+    "observations_lost": ("Observations the trainer had to drop.", lambda run: run.observations_lost),
+}
+
+
+class Telemetry:
+    """A registry of its own, and the few things that this process counts itself."""
+
+    def __init__(self, database: Database, settings: Settings, *, clock: Callable[[], float]) -> None:
+        registry = CollectorRegistry()
+        self._envelopes = Counter("trainguard_envelopes", "Envelopes answered.", ("status",), registry=registry)
+        self._seconds = Histogram(
+            "trainguard_envelope_seconds",
+            "From the arrival of an envelope to its answer.",
+            buckets=SECONDS_BUCKETS,
+            registry=registry,
+        )
+        self._notifications = Counter(
+            "trainguard_notifications", "Notifications that arrived or failed.", ("outcome",), registry=registry
+        )
+        Gauge("trainguard_build_info", "What is running.", ("version",), registry=registry).labels(__version__).set(1)
+        for status in ENVELOPE_STATUSES:
+            self._envelopes.labels(status)
+        for outcome in ("delivered", "failed"):
+            self._notifications.labels(outcome)
+        registry.register(RunCollector(database, settings, clock=clock))
+        self.registry = registry
+
+    def envelope(self, status: str, seconds: float) -> None:
+        """One envelope was answered with one of `ENVELOPE_STATUSES`."""
+        self._envelopes.labels(status).inc()
+        self._seconds.observe(seconds)
+
+    def notification(self, outcome: str) -> None:
+        """One notification was ``delivered`` or ``failed``."""
+        self._notifications.labels(outcome).inc()
+
+    def exposition(self, accept: str) -> tuple[bytes, str]:
+        """The page for a scraper that accepts ``accept``, and its media type.
+
+        Raises `DatabaseUnavailable`: a service without its database is down, and ``up`` should say so.
+        """
+        encode, media_type = choose_encoder(accept)
+        return encode(self.registry), media_type
+
+
+class RunCollector(Collector):
+    """Metrics of the runs, read from the database by every scrape.
+
+    Gauges of a run are there while it lives, its counters a little longer, so that its last escalation is scraped.
+    """
+
+    def __init__(self, database: Database, settings: Settings, *, clock: Callable[[], float]) -> None:
+        self._database = database
+        self._settings = settings
+        self._clock = clock
+
+    def describe(self) -> Iterator[Metric]:
+        """Nothing: registering must not read the database."""
+        return iter(())
+
+    def collect(self) -> Iterator[Metric]:
+        """Every family of run metrics."""
+        now = self._clock()
+        with self._database.read() as connection:
+            rows = runs.reporting(connection, ended_after=now - self._settings.metrics_linger_seconds)
+            active = incidents.active_counts(connection)
+            states = runs.count_by_state(connection)
+        heard_after = now - self._settings.metrics_forget_after_seconds
+        told = [row for row in rows if row.last_seen_at > heard_after]
+        living = [row for row in told if row.state in runs.LIVING_STATES]
+        yield _runs_by_state(states)
+        yield from _gauges(living)
+        yield _active_incidents(living, active)
+        yield from _counters(told)
+        yield _findings(told)
+
+
+def _runs_by_state(states: Mapping[str, int]) -> Metric:
+    family = GaugeMetricFamily("trainguard_runs", "Runs in each state.", labels=("state",))
+    for state in RUN_STATES:
+        family.add_metric((state,), states.get(state, 0))
+    return family
+
+
+def _gauges(living: list[RunRow]) -> Iterator[Metric]:
+    for name, (words, value_of) in _GAUGES.items():
+        family = GaugeMetricFamily(f"trainguard_run_{name}", words, labels=RUN_LABELS)
+        for run in living:
+            value = value_of(run)
+            if value is not None:
+                family.add_metric(_labels(run), value)
+        yield family
+
+
+def _counters(told: list[RunRow]) -> Iterator[Metric]:
+    for name, (words, value_of) in _COUNTERS.items():
+        family = CounterMetricFamily(f"trainguard_run_{name}", words, labels=RUN_LABELS)
+        for run in told:
+            family.add_metric(_labels(run), value_of(run))
+        yield family
+
+
+def _active_incidents(living: list[RunRow], active: Mapping[tuple[UUID, str], int]) -> Metric:
+    family = GaugeMetricFamily(
+        "trainguard_run_active_incidents", "Incidents whose life goes on.", labels=(*RUN_LABELS, "kind")
+    )
+    for run in living:
+        for kind in sorted(_kinds() | {kind for run_id, kind in active if run_id == run.run_id}):
+            family.add_metric((*_labels(run), kind), active.get((run.run_id, kind), 0))
+    return family
+
+
+def _findings(told: list[RunRow]) -> Metric:
+    family = CounterMetricFamily(
+        "trainguard_run_findings", "What the service's detectors said.", labels=(*RUN_LABELS, "kind", "severity")
+    )
+    for run in told:
+        counts = {f"{kind}/{severity}": 0 for kind in sorted(_kinds()) for severity in SEVERITIES}
+        for name, count in {**counts, **run.finding_counts}.items():
+            kind, _, severity = name.partition("/")
+            family.add_metric((*_labels(run), kind, severity), count)
+    return family
+
+
+def _kinds() -> set[str]:
+    return {detector.kind for detector in DETECTORS.values()}
+
+
+def _labels(run: RunRow) -> tuple[str, str, str]:
+    return run.project, run.name, str(run.run_id)
+
+
+def _applied_rate(run: RunRow) -> float | None:
+    rate = run.last_signals.get("learning_rate")
+    return None if rate is None else rate * run.lr_scale

@@ -1,0 +1,61 @@
+"""Probes: alive is not the same as able to work."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from monitor_server import app
+from monitor_server.settings import Settings
+from monitor_server.storage import Database, schema
+from tests.monitor_server.api.door import Door, opened, problem
+from tests.monitor_server.service import Clock, Trainer
+
+
+async def test_a_healthy_service_says_so(door: Door) -> None:
+    for path in ("/healthz", "/readyz"):
+        response = await door.client.get(path)
+        assert (response.status_code, response.json()["status"]) == (200, "ok")
+
+
+async def test_without_its_schema_it_is_alive_and_not_ready(door: Door, settings: Settings) -> None:
+    database = Database(settings.database)
+    schema.downgrade(database, "base")
+    database.close()
+    assert (await door.client.get("/healthz")).status_code == 200
+    assert "schema" in problem(await door.client.get("/readyz"), 503, "schema_not_current")["detail"]
+
+
+async def test_without_its_database_everything_but_health_asks_to_come_back(door: Door, settings: Settings) -> None:
+    path = Path(settings.database.removeprefix("sqlite:///"))
+    door.app.state.service.database.close()
+    path.unlink()
+    path.mkdir()
+    assert (await door.client.get("/healthz")).status_code == 200
+    for asked in ("/readyz", "/metrics", "/api/v1/runs", "/api/v1/incidents"):
+        response = await door.client.get(asked)
+        problem(response, 503, "database_unavailable")
+        assert "retry-after" in response.headers
+    problem(await door.register(Trainer()), 503, "database_unavailable")
+
+
+async def test_a_locked_database_asks_trainers_to_come_back_and_takes_their_envelopes_later(
+    settings: Settings, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # An impatient one, so that the test need not be patient.
+    monkeypatch.setattr(app, "Database", partial(Database, busy_timeout_seconds=0.1))
+    trainer = Trainer()
+    async with opened(settings, clock) as door:
+        await door.register(trainer)
+        with closing(sqlite3.connect(settings.database.removeprefix("sqlite:///"))) as other:
+            other.execute("BEGIN IMMEDIATE")
+            envelope = trainer.steps([1.0])
+            response = await door.post(f"/runs/{trainer.run_id}/envelopes", envelope)
+            assert "locked" in problem(response, 503, "database_unavailable")["detail"]
+            problem(await door.register(Trainer()), 503, "database_unavailable")
+            assert len((await door.read("/runs"))["runs"]) == 1
+        assert (await door.send(envelope)).status == "recorded"
