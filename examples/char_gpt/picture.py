@@ -64,7 +64,8 @@ def draw(outcome: Outcome, path: Path) -> None:
         )
         _draw_losses(losses, outcome)
         _draw_rates(rates, outcome)
-        figure.suptitle(f"trainguard: {outcome.fault.name}", x=0.012, ha="left", weight="bold", size=14, color=INK)
+        sentence = outcome.fault.sentence
+        figure.suptitle(f"{sentence[0].upper()}{sentence[1:]}", x=0.012, ha="left", weight="bold", size=13, color=INK)
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=140)
         pyplot.close(figure)
@@ -79,10 +80,10 @@ def _draw_losses(axes: Axes, outcome: Outcome) -> None:
     )
     for name, branches, colour, width, record in named:
         _draw_branches(axes, branches, colour, width)
-        label = f"{name}: {record.final_loss:.3f}"
+        label = f"{name} ({record.final_loss:.3f})"
         axes.plot([], [], color=colour, lw=width, label=label)
         at, values = list(record.evaluations), list(record.evaluations.values())
-        axes.plot(at, values, "o", ms=4.5, mfc="white", mec=colour, mew=1.3, zorder=4)
+        axes.plot(at, values, "o", ms=4.5, mfc="white", mec=colour, mew=1.3, zorder=4, clip_on=False)
     for index, (steps, values, _) in enumerate(abandoned):
         label = "abandoned attempts" if len(abandoned) > 1 else "abandoned attempt"
         axes.plot(steps, values, color=ABANDONED, lw=1.6, zorder=2.5, label="" if index else label)
@@ -96,20 +97,21 @@ def _draw_losses(axes: Axes, outcome: Outcome) -> None:
     ]
     axes.set_ylim(0.93 * min(finite), 1.12 * max(finite))
     axes.set_ylabel("loss (nats per character)")
-    axes.set_title(outcome.fault.sentence, loc="left", size=10, color=INK)
-    axes.legend(frameon=False, loc="upper right", title="final validation loss", alignment="left")
+    axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(-0.012, 1.0), ncols=5, columnspacing=1.6)
     axes.grid(axis="y", which="major", color="#e8e8e8", lw=0.8)
     axes.set_axisbelow(True)
     _mark_turns(axes, outcome)
 
 
 def _draw_branches(axes: Axes, branches: list[Branch], colour: str, width: float) -> None:
-    mean = math.nan
+    mean, seen = math.nan, 0
     for steps, losses, _ in branches:
         axes.plot(steps, losses, color=colour, lw=0.7, alpha=0.22, zorder=2)
         smooth = []
         for loss in losses:
-            mean = loss if not math.isfinite(mean) else mean + (loss - mean) / SMOOTHING
+            # A plain mean until there are enough for an exponential one, and anew after a loss that is no number.
+            seen = seen + 1 if math.isfinite(mean) else 1
+            mean = loss if seen == 1 else mean + (loss - mean) / min(seen, SMOOTHING)
             smooth.append(mean)
         axes.plot(steps, smooth, color=colour, lw=width, zorder=3)
 
@@ -155,10 +157,11 @@ def _draw_rates(axes: Axes, outcome: Outcome) -> None:
     for steps, _, rates in abandoned:
         axes.plot(steps, rates, color=ABANDONED, lw=1.6)
     axes.plot(outcome.healthy.steps, outcome.healthy.rates, color=HEALTHY, lw=3.2, alpha=0.7)
-    for steps, _, rates in kept:
-        axes.plot(steps, rates, color=PROTECTED, lw=1.8)
+    steps = [step for branch in kept for step in branch[0]]
+    axes.plot(steps, [rate for branch in kept for rate in branch[2]], color=PROTECTED, lw=1.8)
     axes.axvline(outcome.fault.onset_step, color=UNPROTECTED, lw=1, ls=":", zorder=1)
     axes.set_yscale("log")
+    axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_ylabel("applied rate")
     axes.set_xlabel("step")
     axes.set_xlim(0, outcome.recipe.steps)

@@ -187,12 +187,11 @@ def _losses(outcome: Outcome) -> Table:
 def _rollbacks(fault: Fault, rollbacks: tuple[RollbackFact, ...]) -> Table:
     title = f"Rollbacks, as the service tells them (the fault struck at step {fault.onset_step})"
     table = Table(title=title, title_justify="left", title_style="bold")
-    columns = ("", "incident", "onset", "detected", "decided", "checkpoint", "steps lost", "rate multiplier")
-    for column in columns:
-        table.add_column(column, justify="left" if column == "incident" else "right")
-    for index, one in enumerate(rollbacks, start=1):
+    for column in ("incident", "onset", "detected", "decided", "checkpoint", "lost", "rate ×"):
+        table.add_column(column, justify="left" if column == "incident" else "right", no_wrap=True)
+    for one in rollbacks:
         steps = (one.onset_step, one.detected_step, one.decided_step, one.checkpoint_step, one.steps_lost)
-        table.add_row(str(index), one.incident, *(str(step) for step in steps), f"{one.lr_scale:.4g}")
+        table.add_row(one.incident, *(str(step) for step in steps), f"{one.lr_scale:.4g}")
     return table
 
 

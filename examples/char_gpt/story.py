@@ -23,8 +23,9 @@ class RollbackFact:
     incident: str
     """The kind of incident it answered."""
     onset_step: int
+    """Where the trouble of this attempt began. (Step numbers repeat; an incident may live through several.)"""
     detected_step: int
-    """The step at which the incident was first seen."""
+    """The step at which it was first seen in this attempt."""
     decided_step: int
     """The last step that the service knew of when it decided."""
     checkpoint_step: int
@@ -65,18 +66,22 @@ def read_story(get: Get, run_id: UUID) -> Story:
     incidents = get(f"/runs/{run_id}/incidents")["incidents"]
     decisions = get(f"/runs/{run_id}/decisions")["decisions"]
     acknowledgements = get(f"/runs/{run_id}/acknowledgements")["acknowledgements"]
+    findings = get(f"/runs/{run_id}/findings", source="server")["findings"]
     attempts = get(f"/runs/{run_id}/attempts")["attempts"]
     return Story(
         state=run["state"],
         attempts=len(attempts),
-        rollbacks=rollbacks_of(incidents, decisions, acknowledgements),
+        rollbacks=rollbacks_of(incidents, decisions, acknowledgements, findings),
         incidents=tuple(sorted(incidents, key=lambda one: one["opened_at"])),
         decisions=tuple(sorted(decisions, key=lambda one: one["decided_at"])),
     )
 
 
 def rollbacks_of(
-    incidents: list[Document], decisions: list[Document], acknowledgements: list[Document]
+    incidents: list[Document],
+    decisions: list[Document],
+    acknowledgements: list[Document],
+    findings: list[Document],
 ) -> tuple[RollbackFact, ...]:
     """Every applied rollback with the incident and the decision behind it, in the order of time."""
     incident_by_id = {one["incident_id"]: one for one in incidents}
@@ -87,11 +92,15 @@ def rollbacks_of(
         if answer["status"] != "applied" or answer["action"] != "rollback" or decision is None:
             continue
         incident = incident_by_id[decision["incident_id"]]
+        # The decision's own attempt only: the incident itself knows just one onset for all its attempts.
+        seen = [one for one in findings if _led_to(one, incident, decision)] or [
+            incident | {"step": incident["detected_step"]}
+        ]
         facts.append(
             RollbackFact(
                 incident=incident["kind"],
-                onset_step=incident["onset_step"],
-                detected_step=incident["detected_step"],
+                onset_step=min(one["onset_step"] for one in seen),
+                detected_step=min(one["step"] for one in seen),
                 decided_step=decision["step"],
                 checkpoint_step=answer["next_step"],
                 steps_lost=max(0, answer["step"] + 1 - answer["next_step"]),
@@ -102,3 +111,8 @@ def rollbacks_of(
             )
         )
     return tuple(facts)
+
+
+def _led_to(finding: Document, incident: Document, decision: Document) -> bool:
+    in_time = incident["opened_at"] <= finding["recorded_at"] <= decision["decided_at"]
+    return bool(in_time and finding["attempt"] == decision["attempt"] and finding["severity"] != "info")

@@ -28,9 +28,11 @@ DECISION: dict[str, Any] = {
     "decided_at": 2.0,
     "decided_by": "server",
     "verdict": "act",
+    "attempt": 0,
     "step": 64,
     "reason": "Roll back to the confirmed checkpoint of step 50, because the loss left its band.",
 }
+FINDING: dict[str, Any] = {"attempt": 0, "step": 63, "onset_step": 60, "severity": "critical", "recorded_at": 1.0}
 ANSWER: dict[str, Any] = {
     "command_id": "c1",
     "status": "applied",
@@ -53,7 +55,7 @@ def outcome_of(healthy: float, unprotected: float, protected: float, *, rollback
     story = Story(
         state="finished",
         attempts=2,
-        rollbacks=rollbacks_of([INCIDENT], [DECISION], [ANSWER] if rollbacks else []),
+        rollbacks=rollbacks_of([INCIDENT], [DECISION], [ANSWER] if rollbacks else [], [FINDING]),
         incidents=(INCIDENT,),
         decisions=(DECISION,),
     )
