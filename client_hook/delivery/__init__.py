@@ -22,7 +22,7 @@ from client_hook.delivery.transport import (
     UnknownRun,
     Unreachable,
 )
-from client_hook.delivery.worker import Worker
+from client_hook.delivery.worker import Status, Worker
 
 __all__ = [
     "HttpTransport",
@@ -32,6 +32,7 @@ __all__ = [
     "Outbox",
     "Rejected",
     "ServerBusy",
+    "Status",
     "Transport",
     "TransportError",
     "Unauthorized",

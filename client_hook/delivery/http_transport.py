@@ -202,7 +202,12 @@ class _Alarm:
         self._timer.name = "trainguard-deadline"
 
     def __enter__(self) -> _Alarm:
-        self._timer.start()
+        try:
+            self._timer.start()
+        except RuntimeError:
+            # No thread to be had (a limit, or the interpreter is ending): the socket's own timeouts remain, and
+            # the look at the deadline between two parts of an answer.
+            self._timer.cancel()
         return self
 
     def __exit__(self, *_: object) -> None:

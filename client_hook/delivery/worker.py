@@ -141,6 +141,7 @@ class Worker:
         self._last_error = ""
         self._is_inert = False
         self._is_closing = False
+        self._is_exit_watched = False
         self._close_before = float("inf")
         self._woken = threading.Event()
         self._over = threading.Event()
@@ -148,7 +149,6 @@ class Worker:
         self._thread: threading.Thread | None = None
         outbox.wake_at(JUDGE_AT_OBSERVATIONS, self._woken.set)
         make_inert_after_fork(self)
-        atexit.register(self._at_exit)
 
     # -- what the training thread calls -------------------------------------------------------------------------
 
@@ -172,8 +172,14 @@ class Worker:
         """Begin, unless it was begun before, is closed, or this is a forked child."""
         if self._is_inert or self._is_closing or self.is_alive:
             return
-        self._thread = threading.Thread(target=self._run, name="trainguard-delivery", daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=self._run, name="trainguard-delivery", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:  # the machine's limit of threads; there may be room at the next step
+            self._complain("thread", "nothing can be judged or delivered now: %s", error)
+            return
+        self._thread = thread
+        self._watch_exit()
 
     def wake(self) -> None:
         """Send what waits at once (as soon as a service that does not answer may be asked again)."""
@@ -193,6 +199,7 @@ class Worker:
         """
         if self._is_inert or self._is_closing:
             return
+        self._watch_exit()
         with self._lock:
             self._judge()
             if self._transport is None or (self._pace.is_failing and self._pace.seconds_until_due() > 0):
@@ -273,6 +280,12 @@ class Worker:
                 self._over.wait(wait)
         self._say_what_remains()
 
+    def _watch_exit(self) -> None:
+        # Not before there is something to end: an `attach` that failed leaves nothing behind.
+        if not self._is_exit_watched:
+            self._is_exit_watched = True
+            atexit.register(self._at_exit)
+
     def _at_exit(self) -> None:
         self.close(EXIT_SECONDS)
 
@@ -351,7 +364,8 @@ class Worker:
         self._sent += 1
         self._state_told = envelope.state
         self._parcels.receipted()
-        self._pace.succeeded(receipt.flush_seconds)
+        # Whatever the pace, the lease that each receipt renews must not run out in between.
+        self._pace.succeeded(min(receipt.flush_seconds, receipt.lease_seconds / 2))
         try:
             self._on_receipt(receipt)
         except Exception as fault:

@@ -124,7 +124,7 @@ def test_a_service_with_a_new_database_learns_of_the_run_again() -> None:
 @pytest.mark.parametrize("fault", [hang, drip], ids=["hangs", "drips"])
 def test_a_service_that_hangs_never_slows_the_training_thread(fault: Fault) -> None:
     with serving(lambda exchange: fault) as service:
-        on_bench = bench(HttpTransport(service.url, total_seconds=1.0))
+        on_bench = bench(HttpTransport(service.url, total_seconds=5.0))
         on_bench.worker.start()
         on_bench.worker.wake()
         service.wait_for(lambda: service.requests > 0)
@@ -136,10 +136,10 @@ def test_a_service_that_hangs_never_slows_the_training_thread(fault: Fault) -> N
             on_bench.worker.wake()
             costs.append(time.perf_counter() - began)
         assert statistics.median(costs) < 20e-6
-        assert max(costs) < 0.5  # and not the second that the worker waits
+        assert max(costs) < 2.0  # and not the seconds that the worker waits
         began = time.monotonic()
         on_bench.worker.close(0.3)
-        assert time.monotonic() - began < 1.0
+        assert time.monotonic() - began < 3.0
         service.close()
 
 

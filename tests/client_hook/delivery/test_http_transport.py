@@ -227,3 +227,16 @@ def test_one_connection_serves_many_envelopes(service: LoopbackService) -> None:
         transport.send(envelope(sequence))
     transport.close()
     assert len(peers) == 1
+
+
+def test_where_no_thread_can_watch_the_deadline_the_exchange_is_made_all_the_same(
+    service: LoopbackService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    transport = transport_to(service)
+    transport.register(DESCRIPTION)  # the service's thread for this connection is there from now on
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    assert transport.send(envelope()).sequence == 1
+    transport.close()

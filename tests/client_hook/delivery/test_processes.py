@@ -94,7 +94,6 @@ def test_a_script_that_never_closes_still_delivers_at_its_exit() -> None:
 @pytest.mark.parametrize("fault", [hang, drip], ids=["hangs", "drips"])
 def test_a_service_that_hangs_holds_no_interpreter_at_its_exit(fault: Fault) -> None:
     with serving(lambda exchange: fault) as service:
-        began = time.monotonic()
         process = subprocess.Popen(
             [sys.executable, "-c", ATTACH + "print('end', flush=True)", service.url],
             stdout=subprocess.PIPE,
@@ -105,4 +104,4 @@ def test_a_service_that_hangs_holds_no_interpreter_at_its_exit(fault: Fault) -> 
             assert process.stdout.readline() == b"end\n"
             began = time.monotonic()
             assert process.wait(30) == 0
-            assert time.monotonic() - began < 5  # 2 s of patience, and taking the interpreter down
+            assert time.monotonic() - began < 8  # 2 s of patience, and taking the interpreter down

@@ -403,9 +403,11 @@ class Watched(MemoryTransport):
     def __init__(self, flush_seconds: float = 2.0) -> None:
         super().__init__(lambda envelope: receipt_for(envelope, flush_seconds=flush_seconds))
         self.changed = threading.Condition()
+        self.times: list[float] = []
 
     def send(self, envelope: Envelope, *, timeout_seconds: float | None = None) -> Receipt:
         with self.changed:
+            self.times.append(time.monotonic())
             receipt = super().send(envelope, timeout_seconds=timeout_seconds)
             self.changed.notify_all()
             return receipt
@@ -420,10 +422,36 @@ def test_the_first_envelope_leaves_at_once_and_the_next_at_the_services_pace() -
     on_bench = bench(transport)
     on_bench.worker.start()
     transport.wait_for(lambda: len(transport.envelopes) == 1)
-    began = time.monotonic()
     on_bench.observe(0)
     transport.wait_for(lambda: steps_of(transport.envelopes) == [0])
-    assert time.monotonic() - began > 0.1
+    assert transport.times[1] - transport.times[0] > 0.19
+    on_bench.worker.close(5)
+
+
+def test_however_slow_the_pace_the_lease_does_not_run_out_in_between() -> None:
+    now = [0.0]
+    transport = MemoryTransport(
+        lambda envelope: receipt_for(envelope, flush_seconds=3600.0).model_copy(update={"lease_seconds": 20.0})
+    )
+    on_bench = bench(transport, monotonic=lambda: now[0])
+    on_bench.worker.exchange()
+    assert on_bench.worker._pace.seconds_until_due() == 10.0
+
+
+def test_no_thread_to_be_had_is_said_and_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    transport = Watched()
+    on_bench = bench(transport)
+    with monkeypatch.context() as limited:
+        limited.setattr(threading.Thread, "start", refuse)
+        on_bench.worker.start()
+    assert not on_bench.worker.is_alive
+    assert on_bench.said("can't start new thread") == 1
+    on_bench.observe(0)
+    on_bench.worker.start()
+    transport.wait_for(lambda: steps_of(transport.envelopes) == [0])
     on_bench.worker.close(5)
 
 
