@@ -62,7 +62,6 @@ class Outbox:
         self._observations: deque[tuple[int, Item]] = deque()
         self._reports: deque[tuple[int, Item]] = deque()
         self._next = 0
-        self._first = 0
         self._lock = threading.Lock()
         self._is_inert = False
         self._wake: tuple[int, Callable[[], None]] | None = None
@@ -91,19 +90,6 @@ class Outbox:
         """`put` one after the other."""
         for item in items:
             self.put(item)
-
-    def put_back(self, items: list[Item]) -> None:
-        """Return what was taken and could not be handed on, in its order, before everything else."""
-        if self._is_inert:
-            return
-        with self._lock:
-            for item in reversed(items):
-                self._first -= 1
-                waiting = self._observations if type(item) is Observation else self._reports
-                waiting.appendleft((self._first, item))
-            while len(self._observations) > self.max_observations:
-                self._observations.popleft()
-                self.observations_lost += 1
 
     def take(self, max_observations: int | None = None, max_reports: int | None = None) -> list[Item]:
         """Remove and return what is there, oldest first; at most so many observations and reports.

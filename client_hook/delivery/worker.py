@@ -270,15 +270,20 @@ class Worker:
         was_reachable = not self._pace.is_failing
         self._pace.forgive()
         while not self._parcels.is_empty or self._state_told != self._standing.run_state:
-            remaining = self._close_before - time.monotonic()
-            if remaining <= 0 or self._over.is_set():
+            if time.monotonic() > self._close_before or self._over.is_set():
                 break
-            if self._send(transport, remaining) is _Sending.HELD:
+            if self._send(transport) is _Sending.HELD:
                 wait = self._pace.seconds_until_due()
-                if not was_reachable or wait > self._close_before - time.monotonic():
+                if not was_reachable or time.monotonic() + wait > self._close_before:
                     break
                 self._over.wait(wait)
         self._say_what_remains()
+
+    def _seconds_left(self) -> float | None:
+        """For one call of the transport; ``None`` as long as nobody closes."""
+        if not self._is_closing:
+            return None
+        return max(self._close_before - time.monotonic(), 0.01)
 
     def _watch_exit(self) -> None:
         # Not before there is something to end: an `attach` that failed leaves nothing behind.
@@ -310,13 +315,13 @@ class Worker:
             self._pace.hurry()
         self._say_what_was_lost()
 
-    def _send(self, transport: Transport, timeout_seconds: float | None = None) -> _Sending:
+    def _send(self, transport: Transport) -> _Sending:
         was_registered = self._registered is self._description
         try:
-            if not was_registered and not self._register(transport, timeout_seconds):
+            if not was_registered and not self._register(transport):
                 return _Sending.HELD
             envelope = self._envelope()
-            receipt = transport.send(envelope, timeout_seconds=timeout_seconds)
+            receipt = transport.send(envelope, timeout_seconds=self._seconds_left())
             _check(receipt, envelope)
         except ValidationError as error:
             return self._refused(error, _field(error))
@@ -336,10 +341,10 @@ class Worker:
         self._delivered(envelope, receipt)
         return _Sending.DELIVERED
 
-    def _register(self, transport: Transport, timeout_seconds: float | None) -> bool:
+    def _register(self, transport: Transport) -> bool:
         description = self._description
         try:
-            transport.register(description, timeout_seconds=timeout_seconds)
+            transport.register(description, timeout_seconds=self._seconds_left())
         except Rejected as error:
             # Not a matter of this envelope: no splitting of it would help.
             self._note("description", f"the service refuses the run's description: {error}")

@@ -143,6 +143,20 @@ def test_a_service_that_hangs_never_slows_the_training_thread(fault: Fault) -> N
         service.close()
 
 
+@pytest.mark.parametrize("fault", [hang, drip], ids=["hangs", "drips"])
+def test_closing_a_synchronous_worker_keeps_to_its_time(fault: Fault) -> None:
+    with serving() as service:
+        on_bench = bench(HttpTransport(service.url))
+        on_bench.worker.exchange()
+        on_bench.worker.planned_steps(10)  # so that there is something to register as well
+        on_bench.standing.run_state = "finished"
+        service.fault = lambda exchange: fault
+        began = time.monotonic()
+        on_bench.worker.close(0.5)
+        assert time.monotonic() - began < 3.0
+        assert on_bench.said("undelivered") == 1
+
+
 def test_a_wrong_token_is_said_once_and_not_retried_at_once() -> None:
     with serving(lambda exchange: status(401, "no such token")) as service:
         on_bench = bench(HttpTransport(service.url))

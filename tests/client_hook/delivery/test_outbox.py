@@ -37,15 +37,6 @@ def test_a_flood_of_observations_pushes_out_no_acknowledgement() -> None:
     assert (outbox.observations_lost, outbox.reports_lost) == (990, 0)
 
 
-def test_what_is_put_back_stands_first_again() -> None:
-    outbox = Outbox()
-    outbox.extend([observation(0), acknowledgement(1)])
-    taken = outbox.take()
-    outbox.put(observation(1))
-    outbox.put_back(taken)
-    assert outbox.take() == [observation(0), acknowledgement(1), observation(1)]
-
-
 @pytest.mark.parametrize("bounds", [(0, 1), (1, 0), (-1, 1)])
 def test_a_bound_below_one_is_refused_by_name(bounds: tuple[int, int]) -> None:
     with pytest.raises(ValueError, match="max_observations" if bounds[0] < 1 else "max_reports"):
