@@ -155,6 +155,11 @@ def test_the_service_understands_what_it_is_given() -> None:
     assert told.notifiers == ("webhook",)
 
 
+def test_compose_adds_nothing_to_the_image_s_command_but_insecure() -> None:
+    (command,) = re.findall(r"^CMD +(\[.*\])$", (ROOT / "Dockerfile").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert SERVICES["trainguard"]["command"] == [*yaml.safe_load(command), "--insecure"]
+
+
 def test_without_insecure_the_service_would_refuse_the_address() -> None:
     assert "--insecure" in arguments(SERVICES["trainguard"])
     with pytest.raises(SettingsError, match="can be reached by others"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -13,9 +14,12 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from importlib.metadata import PackageNotFoundError, packages_distributions, requires
 from pathlib import Path
 
+import httpx
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+from tests.dashboards.monitoring_servers import free_port, poll
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("client_hook", "monitor_server", "trainguard")
@@ -96,6 +100,34 @@ def test_the_health_check_tells_ready_from_not_ready_and_from_gone(service: HTTP
     service.shutdown()
     service.server_close()
     assert health_check(service.server_port) == 1
+
+
+def image_command(*more: str) -> list[str]:
+    """What the container runs, as this Python runs it."""
+    (command,) = instructions(FINAL, "CMD")
+    return [sys.executable, "-c", "from monitor_server.cli import main; main()", *json.loads(command), *more]
+
+
+def test_the_image_alone_refuses_to_serve_everybody_and_says_what_to_do(tmp_path: Path) -> None:
+    done = subprocess.run(image_command(), cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert "--insecure" in done.stderr
+
+
+def test_the_command_of_compose_serves_becomes_healthy_and_stops_when_asked(tmp_path: Path) -> None:
+    port = free_port()
+    environment = {**os.environ, "TRAINGUARD_PORT": str(port), "TRAINGUARD_DATABASE": "sqlite:///trainguard.db"}
+    with subprocess.Popen(
+        image_command("--insecure"), cwd=tmp_path, env=environment, stderr=subprocess.PIPE
+    ) as process:
+        try:
+            poll(lambda: httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=5).is_success, "the service is ready")
+            assert health_check(port) == 0
+            process.terminate()
+            _, said = process.communicate(timeout=30)
+        finally:
+            process.kill()
+    assert process.returncode == 0, said.decode()
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,9 @@ import yaml
 from tests.dashboards.fake_exporter import TROUBLED, FakeTrainingExporter, metric_names
 from tests.dashboards.monitoring_servers import DASHBOARDS, PROMETHEUS, instant_query, poll, prometheus, range_query
 
+# One worker of pytest-xdist, so that the servers of this file are started once.
+pytestmark = pytest.mark.xdist_group("dashboards-grafana")
+
 FOLDER = DASHBOARDS / "grafana" / "dashboards"
 BOARDS: dict[str, dict[str, Any]] = {
     path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(FOLDER.glob("*.json"))
@@ -65,6 +68,13 @@ def finite_values(series: list[dict[str, Any]]) -> list[float]:
     return [value for _, text in pairs if math.isfinite(value := float(text))]
 
 
+def require_answer(target: dict[str, Any], url: str) -> None:
+    """Fails where a panel's query brings no finite number from the Prometheus at ``url``."""
+    expression = substituted(target["expr"])
+    ask = instant_query if target.get("instant") else range_query
+    poll(lambda: finite_values(ask(url, expression)), f"a finite value of {expression}", seconds=15)
+
+
 @pytest.fixture(scope="module")
 def prometheus_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A Prometheus that has seen a run diverge, go back, lose data and escalate."""
@@ -95,13 +105,7 @@ def test_differing_notices_what_is_old_missing_or_strange(tmp_path: Path) -> Non
 @pytest.mark.parametrize("panel", PANELS)
 def test_every_panel_has_an_answer(panel: dict[str, Any], prometheus_url: str) -> None:
     for target in panel["targets"]:
-        expression = substituted(target["expr"])
-
-        def answer(expression: str = expression, target: dict[str, Any] = target) -> list[float]:
-            ask = instant_query if target.get("instant") else range_query
-            return finite_values(ask(prometheus_url, expression))
-
-        poll(answer, f"a finite value of {expression}", seconds=15)
+        require_answer(target, prometheus_url)
 
 
 @pytest.mark.parametrize("annotation", ANNOTATIONS)
