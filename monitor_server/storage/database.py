@@ -9,7 +9,17 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, InterfaceError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DatabaseError,
+    DataError,
+    IntegrityError,
+    InterfaceError,
+    InternalError,
+    NoSuchModuleError,
+    NotSupportedError,
+    ProgrammingError,
+)
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from monitor_server.storage.column_types import dump_document, load_document
@@ -58,7 +68,14 @@ class Database:
             options["connect_args"] = {"timeout": busy_timeout_seconds}
         else:
             options["pool_pre_ping"] = True
-            options["connect_args"] = {"connect_timeout": 5, "application_name": "trainguard"}
+            # What a person wrote into the address beats these.
+            wishes = {
+                "connect_timeout": 5,
+                "application_name": "trainguard",
+                # A row that somebody keeps locked (a forgotten psql) must not hold up every trainer's answer for ever.
+                "options": f"-c lock_timeout={busy_timeout_seconds * 1000:.0f}",
+            }
+            options["connect_args"] = {name: wish for name, wish in wishes.items() if name not in self.url.query}
         try:
             self.engine: Engine = create_engine(self.url, **options)
         except (NoSuchModuleError, ModuleNotFoundError) as error:
@@ -118,8 +135,14 @@ class Database:
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except (OperationalError, InterfaceError, PoolTimeout) as error:
+        except (DatabaseError, InterfaceError, PoolTimeout) as error:
+            if isinstance(error, _OUR_FAULT):
+                raise
             raise DatabaseUnavailable(f"the database did not answer: {_first_line(error)}") from error
+
+
+_OUR_FAULT = (DataError, IntegrityError, InternalError, NotSupportedError, ProgrammingError)
+"""Errors that speak of a statement; every other one speaks of the database: away, locked, full or damaged."""
 
 
 def _first_line(error: Exception) -> str:

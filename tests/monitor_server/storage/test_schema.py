@@ -1,0 +1,101 @@
+"""Migrations: there and back with rows in the tables, never behind the tables' definition, and never half."""
+
+from __future__ import annotations
+
+import math
+import threading
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import inspect
+
+from monitor_server.settings import Settings
+from monitor_server.storage import Database, SchemaError, observations, schema
+from monitor_server.storage.tables import metadata
+from tests.monitor_server.service import Clock, Service, Trainer, block_of, diverge
+
+
+def differences(database: Database) -> list[object]:
+    with database.read() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        return list(compare_metadata(context, metadata))
+
+
+def test_the_migrations_make_exactly_the_tables_that_the_code_works_with(database: Database) -> None:
+    assert differences(database) == []
+
+
+def test_up_and_down_and_up_with_rows_in_the_tables(empty_address: str) -> None:
+    database = Database(empty_address)
+    schema.upgrade(database)
+    service = Service(Settings(database=empty_address, webhook_url="http://127.0.0.1:9/"), Clock())
+    receipt, known = diverge(service, trainer := Trainer())
+    service.send(trainer.obey(receipt.commands[0], known))
+    service.send(trainer.envelope(blocks=[block_of(1, 200, [math.nan, 1.0], **{"my/metric": [1.0, None]})]))
+    service.stop()
+
+    schema.downgrade(database, "base")
+    with database.read() as connection:
+        assert schema.current_revision(connection) is None
+        assert inspect(connection).get_table_names() == ["alembic_version"]
+        with pytest.raises(SchemaError, match="run trainguard serve to upgrade"):
+            schema.require_current(connection)
+    schema.upgrade(database)
+    assert differences(database) == []
+    again = Service(Settings(database=empty_address), Clock())
+    again.register(trainer := Trainer())
+    again.send(trainer.steps([1.0]))
+    with database.read() as connection:
+        schema.require_current(connection)
+        assert len(observations.read(connection, trainer.run_id)) == 1
+    again.stop()
+    database.close()
+
+
+def test_upgrading_an_up_to_date_database_keeps_every_row(service: Service) -> None:
+    service.register(trainer := Trainer())
+    service.send(trainer.steps([1.0, 2.0]))
+    schema.upgrade(service.database)
+    assert service.run(trainer.run_id).observations_total == 2
+
+
+def test_two_replicas_that_start_together_migrate_once(empty_address: str) -> None:
+    failures: list[Exception] = []
+
+    def start() -> None:
+        database = Database(empty_address)
+        try:
+            schema.upgrade(database)
+        except Exception as error:
+            failures.append(error)
+        finally:
+            database.close()
+
+    threads = [threading.Thread(target=start) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert failures == []
+    database = Database(empty_address)
+    assert differences(database) == []
+    database.close()
+
+
+def test_a_database_of_a_newer_version_is_refused(database: Database) -> None:
+    with database.write() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(SchemaError, match="a newer version made it"):
+        schema.upgrade(database)
+
+
+def test_an_installed_package_finds_its_migrations() -> None:
+    assert (schema.migrations_folder() / "versions").is_dir()
+    assert schema.migrations_folder() == Path(__file__).parents[3] / "migrations"
+
+
+def test_every_key_begins_with_the_run() -> None:
+    for table in metadata.sorted_tables:
+        assert next(iter(table.primary_key)).name == "run_id", table.name
