@@ -6,6 +6,7 @@ only then confirmed good. The newest confirmed ones are never rotated away.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 from uuid import UUID, uuid4
@@ -13,6 +14,8 @@ from uuid import UUID, uuid4
 from client_hook.recovery.checkpoints import CheckpointLedger, CheckpointRecord, Checkpoints
 from client_hook.recovery.snapshot import Snapshot, TrainingState
 from trainguard.wire import CheckpointReport
+
+_logger = logging.getLogger("trainguard")
 
 
 class CheckpointKeeper:
@@ -38,7 +41,22 @@ class CheckpointKeeper:
         self._tell = tell
         self._remember = remember
         self._memory = memory
+        self._owes_rotation = False
         self.why_not_saved = ""
+
+    def take_stock(self) -> None:
+        """At a restart: bring the ledger, which the journal kept, and the store together.
+
+        A process that was killed may have noted a checkpoint whose writing had only begun, and have written
+        one that it did not come to note. The one is forgotten, the other removed: nobody knows its health.
+        """
+        for report in self.ledger.reports():
+            if not self._store.exists(report.checkpoint_id):
+                self._changed(self.ledger.removed(report.checkpoint_id, "It was not there after a restart."))
+        known = {report.checkpoint_id for report in self.ledger.reports()}
+        for record in self._store.entries():
+            if record.checkpoint_id not in known:
+                self._store.remove(record.checkpoint_id)
 
     def is_due(self, next_step: int) -> bool:
         """Whether a checkpoint belongs at this boundary."""
@@ -47,7 +65,8 @@ class CheckpointKeeper:
     def save(self, *, attempt: int, next_step: int, is_initial: bool = False) -> CheckpointReport | None:
         """Take a consistent copy now; it is written by the store (in the background, on disk).
 
-        ``None`` where the state is not finite, with the reason in ``why_not_saved``.
+        ``None`` where the state is not finite or the store refused it at once, with the reason in
+        ``why_not_saved``. What fails in the background is told as removed, and logged, when it is known.
         """
         snapshot = self._state.capture()
         snapshot.memory = self._memory()
@@ -69,14 +88,16 @@ class CheckpointKeeper:
             place=self._store.place,
         )
         self._changed(self.ledger.added(record))
+        self._hear(told_by_caller=checkpoint_id)
         self._rotate()
         return self.report(checkpoint_id)
 
     def confirm(self, seen_step: int) -> None:
         """The detectors have judged every step up to ``seen_step`` and nothing is the matter."""
-        changes = list(self.ledger.quiet(seen_step))
-        if changes:
-            self._changed(changes)
+        self._hear()
+        changes = self.ledger.quiet(seen_step)
+        self._changed(changes)
+        if changes or self._owes_rotation:
             self._rotate()
 
     def suspect(self, onset_step: int, reason: str) -> None:
@@ -94,7 +115,7 @@ class CheckpointKeeper:
 
     def reports(self) -> list[CheckpointReport]:
         """The latest report of every checkpoint that is still there."""
-        return [report for report in self.ledger.reports() if report.state != "removed"]
+        return self.ledger.reports()
 
     def report(self, checkpoint_id: UUID) -> CheckpointReport | None:
         """The latest report of one checkpoint."""
@@ -108,7 +129,23 @@ class CheckpointKeeper:
         """Wait for what is still being written."""
         self._store.close()
 
+    def _hear(self, *, told_by_caller: UUID | None = None) -> None:
+        """Take in what became of saves: one that failed is no checkpoint, and one that was evicted no longer."""
+        for news in self._store.news():
+            if news.kind == "saved":
+                continue
+            if news.kind == "failed":
+                self.why_not_saved = news.reason
+                if news.record.checkpoint_id != told_by_caller:
+                    _logger.warning("no checkpoint of step %d: %s", news.record.step, news.reason)
+            self._changed(self.ledger.removed(news.record.checkpoint_id, news.reason))
+
     def _rotate(self) -> None:
+        # A checkpoint on its way may still fail. Until that is known, what it would replace has to stay.
+        self._owes_rotation = not self._store.wait(0)
+        if self._owes_rotation:
+            return
+        self._hear()
         for checkpoint_id in self.ledger.rotation():
             self._store.remove(checkpoint_id)
             self._changed(self.ledger.removed(checkpoint_id))

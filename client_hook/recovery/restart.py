@@ -32,6 +32,7 @@ def resume(training: Training, rhythm: ScheduleRhythm) -> Resumed:
     keeper = training.keeper
     if keeper is None:
         raise RuntimeError("there is nothing to resume from without checkpoints")
+    keeper.take_stock()
     confirmed = [report for report in keeper.reports() if report.state == "confirmed"]
     newest_first = sorted(confirmed, key=lambda report: (report.attempt, report.step, report.saved_at), reverse=True)
     reasons: list[str] = []
@@ -48,7 +49,10 @@ def resume(training: Training, rhythm: ScheduleRhythm) -> Resumed:
             # The file is whole: it is the model that is another one, so the checkpoint keeps its good name.
             reasons.append(f"step {report.step}: {error}")
             continue
-        return _restored(training, rhythm, snapshot, report)
+        resumed = _restored(training, rhythm, snapshot, report)
+        # What the killed process saved beyond it was never confirmed, and is no part of the new attempt.
+        keeper.rolled_back(to_step=report.step, attempt=training.position.attempt)
+        return resumed
     why = "; ".join(reasons[:3]) or "it holds no confirmed checkpoint"
     raise AttachError(
         "the folder holds an unfinished run that cannot "

@@ -22,9 +22,10 @@ def encoded(value: Any) -> Any:
     """The same tree with numpy's values written as dictionaries; containers are made anew, tensors shared."""
     numpy = sys.modules.get("numpy")
     if numpy is not None and isinstance(value, (numpy.ndarray, numpy.generic)):
-        if value.dtype.hasobject:
-            return value  # it holds Python objects: left as it is, to be named as the offender
-        raw = torch.frombuffer(bytearray(value.tobytes()), dtype=torch.uint8) if value.nbytes else b""
+        if value.dtype.hasobject or value.dtype.names:
+            return value  # Python objects, or fields whose names would be lost: left, to be named as the offender
+        # frombuffer refuses a buffer of no bytes, and the reader refuses Python's own bytes.
+        raw = torch.frombuffer(bytearray(value.tobytes()), dtype=torch.uint8) if value.nbytes else torch.empty(0)
         is_scalar = isinstance(value, numpy.generic)
         return {_NUMPY: value.dtype.str, "shape": list(value.shape), "is_scalar": is_scalar, "bytes": raw}
     if isinstance(value, dict):
@@ -55,8 +56,7 @@ def _numpy_value(value: dict[str, Any]) -> Any:
     numpy = sys.modules.get("numpy")  # torch itself imports it wherever it is installed
     if numpy is None:
         return value
-    raw = value["bytes"]
-    data = raw.numpy().tobytes() if isinstance(raw, Tensor) else raw
+    data = value["bytes"].numpy().tobytes()
     array = numpy.frombuffer(data, dtype=numpy.dtype(value[_NUMPY])).reshape(value["shape"]).copy()
     return array[()] if value["is_scalar"] else array
 
