@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from monitor_server.settings import SettingsError, read_settings
+from monitor_server.settings import PREFIX, Settings, SettingsError, read_settings
 from monitor_server.storage import Database
 
 ROOT = Path(__file__).parents[1]
@@ -138,7 +138,7 @@ def test_every_secret_comes_from_the_environment_and_has_a_line_in_the_example()
                 assert re.search(rf"^ +{key}: \$\{{\w+:-[^}}]*\}}$", TEXT, flags=re.MULTILINE), key
 
 
-def service_settings(environment: dict[str, str], **given: Any) -> Any:
+def service_settings(environment: dict[str, str], **given: Any) -> Settings:
     """What the service makes of its container's environment and command."""
     service = yaml.safe_load(interpolated(TEXT, environment))["services"]["trainguard"]
     told = {key: value or "" for key, value in service["environment"].items()}
@@ -232,6 +232,13 @@ def test_grafana_finds_its_data_source_and_its_dashboards() -> None:
     assert list(file_behind("grafana", provider["options"]["path"]).glob("*.json"))
     home = SERVICES["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
     assert file_behind("grafana", home).is_file()
+
+
+def test_the_deployment_page_lists_every_setting_and_no_other() -> None:
+    page = (ROOT / "docs" / "deployment.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`TRAINGUARD_.*?) \|", page, flags=re.MULTILINE)
+    listed = {name for row in rows for name in re.findall(r"`(TRAINGUARD_\w+)`", row)}
+    assert listed == {PREFIX + name.upper() for name in Settings.model_fields}
 
 
 def test_a_filled_in_env_file_is_never_committed() -> None:
