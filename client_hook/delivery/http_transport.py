@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
+from client_hook.delivery.quiet import without_request_lines
 from client_hook.delivery.transport import (
     NotAReceipt,
     Rejected,
@@ -113,7 +114,7 @@ class HttpTransport:
             extensions={"trace": self._watch_connection},
         )
         try:
-            with deadline.over(self._shut_down):
+            with without_request_lines(), deadline.over(self._shut_down):
                 response = client.send(request, stream=True)
                 try:
                     answer = self._read(response, deadline)

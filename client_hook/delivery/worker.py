@@ -38,8 +38,8 @@ _logger = logging.getLogger("trainguard")
 JUDGE_EVERY_SECONDS = 0.1
 """How long an observation may lie before the detectors see it; looking costs microseconds."""
 
-JUDGE_AT_OBSERVATIONS = 256
-"""A fast loop does not wait for that."""
+JUDGE_AT_OBSERVATIONS = 64
+"""A fast loop does not wait for that: small helpings, because judging shares the interpreter with the training."""
 
 EXIT_SECONDS = 2.0
 """The most that an interpreter waits for us at its exit where nobody called ``close``."""

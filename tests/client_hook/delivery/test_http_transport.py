@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import logging
 import socket
 import threading
 import time
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from email.utils import formatdate
 from uuid import UUID
 
+import httpx
 import pytest
 
 from client_hook.delivery import (
@@ -240,3 +242,17 @@ def test_where_no_thread_can_watch_the_deadline_the_exchange_is_made_all_the_sam
     monkeypatch.setattr(threading.Thread, "start", refuse)
     assert transport.send(envelope()).sequence == 1
     transport.close()
+
+
+def test_our_requests_write_no_line_into_somebodys_log_and_theirs_still_do(
+    service: LoopbackService, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    transport = transport_to(service)
+    transport.register(DESCRIPTION)
+    transport.send(envelope())
+    transport.close()
+    assert caplog.text == ""
+    with httpx.Client(trust_env=False) as theirs:
+        theirs.post(service.url + "/api/v1/runs", json=DESCRIPTION.model_dump(mode="json"))
+    assert "HTTP Request" in caplog.text
