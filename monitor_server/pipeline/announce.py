@@ -30,6 +30,13 @@ def announce(case: Case, bench: Bench) -> Case:
             decision=decisions.get(notice.incident_id),
         )
         notifications.post(bench.connection, told)
+    for incident in case.escalated_locally:
+        sentence = incident.outcome or incident.summary
+        told = letters(
+            bench.settings, case.run, "escalated", sentence, case.now, name=f"local:{incident.incident_id}",
+            incident=incident,
+        )  # fmt: skip
+        notifications.post(bench.connection, told)
     return case
 
 

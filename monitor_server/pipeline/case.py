@@ -12,7 +12,7 @@ from monitor_server.live import LiveMemory, LiveRun
 from monitor_server.settings import Settings
 from monitor_server.storage import RunRow
 from trainguard.policy import Judgement, Playbook, Situation
-from trainguard.wire import Acknowledgement, Envelope, Finding, Observation, Receipt
+from trainguard.wire import Acknowledgement, Envelope, Finding, IncidentReport, Observation, Receipt
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,8 @@ class Case:
     """Attempts reported for the first time that began with a rollback."""
     acknowledgements: tuple[Acknowledgement, ...] = ()
     """New ones: the first answer to a command wins."""
+    escalated_locally: tuple[IncidentReport, ...] = ()
+    """Incidents that the trainer's local brain could not help with: nobody has told people of them yet."""
     live: LiveRun | None = None
     findings: tuple[Finding, ...] = ()
     """What the service's own panel said about ``fresh``."""

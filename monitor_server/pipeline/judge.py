@@ -8,6 +8,8 @@ from dataclasses import replace
 from monitor_server.pipeline.case import Bench, Case, Stage
 from monitor_server.storage import incidents, reports, silences
 from trainguard.policy import Judgement, Playbook, PolicyMemory, Situation
+from trainguard.policy.incident import family_of
+from trainguard.wire import Acknowledgement
 
 PolicyStage = Callable[[Judgement, Situation, Playbook, float], Judgement]
 
@@ -39,7 +41,19 @@ def assess(case: Case, bench: Bench) -> Case:
     memory = PolicyMemory()
     if run.policy_memory is not None:
         memory = PolicyMemory.model_validate(run.policy_memory)
+    for answer in case.acknowledgements:
+        memory = _learned(memory, answer)
     return replace(case, playbook=playbook, situation=situation, judgement=Judgement.begin(memory))
+
+
+def _learned(memory: PolicyMemory, answer: Acknowledgement) -> PolicyMemory:
+    """What others tried (a local brain while we were away, a person) is not tried again as if it were new."""
+    is_rollback = answer.status == "applied" and answer.action == "rollback"
+    is_ours = any(incident.command_id == answer.command_id for incident in memory.incidents)
+    if not is_rollback or is_ours:
+        return memory
+    climbed = memory.climbed(family_of("divergence"), answer.step)
+    return climbed.model_copy(update={"rollbacks": climbed.rollbacks + 1})
 
 
 def judged_by(policy_stage: PolicyStage) -> Stage:

@@ -38,6 +38,7 @@ def record(case: Case, bench: Bench) -> Case:
     reports.save_checkpoints(connection, run_id, envelope.checkpoints)
     answers = reports.add_acknowledgements(connection, run_id, envelope.acknowledgements)
     commands.settle(connection, run_id, answers, case.now)
+    escalated = incidents.newly_escalated(connection, run_id, envelope.incidents)
     incidents.save(connection, run_id, envelope.incidents, "local")
     incidents.add_decisions(connection, run_id, envelope.decisions)
 
@@ -59,6 +60,7 @@ def record(case: Case, bench: Bench) -> Case:
         lost=sender.observations_lost - confessed,
         rollbacks=rollbacks,
         acknowledgements=tuple(answers),
+        escalated_locally=tuple(escalated),
     )
 
 

@@ -23,6 +23,7 @@ def settle(case: Case, bench: Bench) -> Case:
     counts = Counter(run.finding_counts)
     counts.update(f"{finding.kind}/{finding.severity}" for finding in case.findings)
     is_current = envelope.attempt >= run.attempt
+    escalated = sum(1 for incident in judgement.incidents if incident.state == "escalated")
     state = envelope.state if is_current else run.state
     has_ended = state not in runs.LIVING_STATES
     values: dict[str, Any] = {
@@ -38,8 +39,7 @@ def settle(case: Case, bench: Bench) -> Case:
         "observations_total": run.observations_total + case.stored,
         "observations_lost": run.observations_lost + case.lost,
         "rollbacks_total": run.rollbacks_total + case.rollbacks,
-        "escalations_total": run.escalations_total
-        + sum(1 for incident in judgement.incidents if incident.state == "escalated"),
+        "escalations_total": run.escalations_total + escalated + len(case.escalated_locally),
         "finding_counts": dict(counts),
         "last_signals": last_signals,
         "last_decision": judgement.decisions[-1].reason if judgement.decisions else run.last_decision,

@@ -57,6 +57,19 @@ def save(connection: Connection, run_id: UUID, reports: Sequence[IncidentReport]
     insert_or_replace(connection, incidents, rows)
 
 
+def newly_escalated(connection: Connection, run_id: UUID, reports: Sequence[IncidentReport]) -> list[IncidentReport]:
+    """Those of ``reports`` that say *escalated* for the first time; asked before they are saved."""
+    escalated = {report.incident_id: report for report in reports if report.state == "escalated"}
+    if not escalated:
+        return []
+    known = select(incidents.c.incident_id).where(
+        incidents.c.run_id == run_id, incidents.c.incident_id.in_(list(escalated)), incidents.c.state == "escalated"
+    )
+    for (incident_id,) in connection.execute(known).all():
+        del escalated[incident_id]
+    return list(escalated.values())
+
+
 def listing(
     connection: Connection,
     *,

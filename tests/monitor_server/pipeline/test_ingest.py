@@ -13,10 +13,19 @@ from sqlalchemy import select
 
 from monitor_server.pipeline import EnvelopeRefused, Overloaded, UnknownRun
 from monitor_server.pipeline.ingest import MOST_ENVELOPES
-from monitor_server.storage import DatabaseUnavailable, attempts, commands, incidents, observations, reports, runs
+from monitor_server.storage import (
+    DatabaseUnavailable,
+    attempts,
+    commands,
+    incidents,
+    notifications,
+    observations,
+    reports,
+    runs,
+)
 from monitor_server.storage.tables import observations as observations_table
 from tests.monitor_server.service import DIVERGING, HEALTHY, Service, Trainer, block_of, diverge
-from trainguard.wire import AttemptReport, DecisionReport, Finding, IncidentReport, LowerLearningRate, Rollback
+from trainguard.wire import AttemptReport, Command, DecisionReport, Finding, IncidentReport, LowerLearningRate, Rollback
 
 
 @contextmanager
@@ -219,6 +228,37 @@ def test_what_a_local_brain_decided_is_recorded_as_its_own(service: Service) -> 
         [found] = reports.findings_of(connection, trainer.run_id, source=None, limit=10)
     assert (told.brain, told.incident) == ("local", incident)
     assert (found.source, found.finding) == ("trainer", finding)
+
+
+def test_what_a_local_brain_tried_is_not_tried_again_as_if_it_were_new(service: Service) -> None:
+    trainer = Trainer()
+    service.register(trainer)
+    known = [trainer.checkpoint(0), trainer.checkpoint(200)]
+    service.send(trainer.steps(HEALTHY, checkpoints=known))
+    local = Command(
+        command_id=uuid4(), attempt=0, revision=0, orders=(Rollback(checkpoint_id=known[1].checkpoint_id),),
+        issued_at=0.0, expires_at=1.0,
+    )  # fmt: skip
+    service.send(trainer.obey(local, known))
+    service.send(trainer.steps(HEALTHY[200:]))
+    [command] = service.receipt(trainer.steps(DIVERGING)).commands
+    assert "remedy 2 of 4" in command.reason
+
+
+def test_what_a_local_brain_gave_up_is_told_to_people_once(serve: Callable[..., Service]) -> None:
+    service = serve(webhook_url="http://127.0.0.1:9/")
+    trainer = Trainer()
+    service.register(trainer)
+    incident = IncidentReport(
+        incident_id=uuid4(), kind="divergence", state="escalated", severity="critical", attempt=0, onset_step=5,
+        detected_step=9, opened_at=1.0, updated_at=2.0, outcome="Nothing more: a person must look.",
+    )  # fmt: skip
+    for _ in range(2):
+        service.send(trainer.envelope(incidents=[incident]))
+    with service.database.read() as connection:
+        [letter] = notifications.of_run(connection, trainer.run_id, 10)
+    assert (letter["event"], letter["document"]["sentence"]) == ("escalated", incident.outcome)
+    assert service.run(trainer.run_id).escalations_total == 1
 
 
 def test_a_run_that_ended_says_so(service: Service) -> None:
