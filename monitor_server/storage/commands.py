@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, select, tuple_, update
 
 from monitor_server.storage.tables import commands
 from monitor_server.storage.upsert import insert_new
@@ -62,12 +62,17 @@ def settle(connection: Connection, run_id: UUID, answers: Sequence[Acknowledgeme
 
 def expire(connection: Connection, now: float) -> int:
     """Close every command, of whatever run, whose time is over; how many."""
-    statement = (
-        update(commands)
-        .where(commands.c.state == "pending", commands.c.expires_at <= now)
-        .values(state="expired", settled_at=now)
+    due = select(commands.c.run_id, commands.c.command_id).where(
+        commands.c.state == "pending", commands.c.expires_at <= now
     )
-    return max(0, connection.execute(statement).rowcount)
+    if connection.dialect.name == "postgresql":
+        # This transaction holds no run's lock: one that waited here could wait in a ring with an envelope's.
+        due = due.with_for_update(skip_locked=True)
+    keys = [tuple(row) for row in connection.execute(due)]
+    if keys:
+        named = tuple_(commands.c.run_id, commands.c.command_id).in_(keys)
+        connection.execute(update(commands).where(named).values(state="expired", settled_at=now))
+    return len(keys)
 
 
 def of_run(connection: Connection, run_id: UUID, limit: int) -> list[StoredCommand]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -151,6 +152,27 @@ def test_two_processes_taking_turns_agree_with_one(serve: Callable[..., Service]
             for run in (alone, shared)
         ]
     assert told[0] == told[1] != []
+
+
+def test_many_trainers_and_two_processes_at_once_lose_nothing(serve: Callable[..., Service]) -> None:
+    processes = (serve(), serve())
+    trainers = [Trainer() for _ in range(4)]
+    for trainer in trainers:
+        processes[0].register(trainer)
+    envelopes = [(trainer, [trainer.steps(HEALTHY[:20]) for _ in range(10)]) for trainer in trainers]
+
+    def train(trainer: Trainer, mine: list[Envelope]) -> None:
+        for number, envelope in enumerate(mine):
+            # The second answer is a duplicate's, from the other process.
+            for process in (processes[number % 2], processes[(number + 1) % 2]):
+                assert process.receipt(envelope).sequence == envelope.sequence
+
+    with ThreadPoolExecutor(len(trainers)) as pool:
+        for done in [pool.submit(train, *one) for one in envelopes]:
+            done.result(60)
+    for trainer in trainers:
+        run = processes[0].run(trainer.run_id)
+        assert (run.observations_total, run.last_step, run.version) == (200, 199, 10)
 
 
 def test_snapshots_are_taken_from_time_to_time_and_only_the_latest_are_kept(service: Service) -> None:
