@@ -108,7 +108,7 @@ export class Chart {
     ctx.textBaseline = "top";
     ctx.textAlign = "left";
     const line = (step, stroke, dash, words, row) => {
-      const x = Math.round(plot.valToPos(step, "x", true));
+      const x = Math.round(plot.valToPos(step, "x", true)) + (unit % 2) / 2;  // on the pixel, not between two
       ctx.strokeStyle = ctx.fillStyle = stroke;
       ctx.lineWidth = unit;
       ctx.setLineDash(dash.map((length) => length * unit));

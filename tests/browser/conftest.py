@@ -1,0 +1,106 @@
+"""A real service on a free port, and a real browser that must have nothing to complain about."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+import uvicorn
+from playwright.sync_api import Browser, Dialog, Page, Request, sync_playwright
+
+from monitor_server.app import create_app
+from monitor_server.settings import Settings
+from tests.browser.story import Sender
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+ARGUMENTS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+
+
+class _Server(uvicorn.Server):
+    """Says when it is ready, so that nobody need ask again and again."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.is_ready = threading.Event()
+
+    async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
+        await super().startup(sockets)  # type: ignore[arg-type]
+        self.is_ready.set()
+
+
+@pytest.fixture
+def address(tmp_path: Path) -> Iterator[str]:
+    """Where a service of the test's own answers."""
+    app = create_app(Settings(database=f"sqlite:///{tmp_path / 'trainguard.db'}"))
+    server = _Server(uvicorn.Config(app, port=0, log_level="error", lifespan="on", access_log=False))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    assert server.is_ready.wait(timeout=60)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    thread.join(timeout=60)
+
+
+@pytest.fixture
+def sender(address: str) -> Iterator[Sender]:
+    with httpx.Client(base_url=address) as client:
+        yield Sender(client)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    if CHROMIUM is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("no Chromium is installed, and CI=true: apt-get install chromium")
+        pytest.skip("no Chromium is installed: apt-get install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def complaints() -> list[str]:
+    """What the console said; a test that means to cause some takes them out."""
+    return []
+
+
+@pytest.fixture
+def page(browser: Browser, address: str, complaints: list[str]) -> Iterator[Page]:
+    """A tab whose console must stay empty, and which asks nobody but the service."""
+    context = browser.new_context(base_url=address, viewport={"width": 1280, "height": 900})
+    context.set_default_timeout(20_000)
+    page = context.new_page()
+
+    strangers: list[str] = []
+
+    def asked(request: Request) -> None:
+        if not request.url.startswith(address):
+            strangers.append(request.url)
+
+    def spoken_to(dialog: Dialog) -> None:
+        complaints.append(f"dialog: {dialog.message}")
+        dialog.dismiss()
+
+    page.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))
+    page.on("pageerror", lambda error: complaints.append(f"uncaught: {error}"))
+    page.on("dialog", spoken_to)
+    page.on("request", asked)
+    yield page
+    context.close()
+    assert complaints == []
+    assert strangers == []
