@@ -244,8 +244,9 @@ class _Assembly:
         if training.keeper is None or not journal.is_resumed or not journal.checkpoints:
             began = AttemptReport(attempt=0, start_step=0, reason="start", began_at=self._clock())
             outbox.put(began)
-            if training.keeper is not None:
-                training.keeper.save(attempt=0, next_step=0, is_initial=True)
+            keeper = training.keeper
+            if keeper is not None and keeper.save(attempt=0, next_step=0, is_initial=True) is None:
+                raise AttachError(f"there would be nothing to roll back to: {keeper.why_not_saved}")
             return
         parent = position.attempt
         resumed = resume(training, rhythm)
@@ -280,7 +281,8 @@ class _Assembly:
                 handled_at=self._clock(),
                 reason=f"Refused: the process died while applying it; {note}.",
             )
-            journal.complete(answer, attempt=position.attempt, lr_scale=training.rate.scale)
+            rate = training.rate
+            journal.complete(answer, attempt=position.attempt, lr_scale=rate.scale, rewarm_steps=rate.rewarm_steps)
             outbox.put(answer)
 
     def _why_refuse(self) -> str:

@@ -134,6 +134,8 @@ class TrainingHook:
             return StepOutcome(step, position.next_step, position.data_step, reason="the hook is closed")
         with self._guard:
             self._note(step, loss, signals)
+        # A step that raised and was caught has left the multiplier on; no checkpoint must take it for the rate.
+        self._training.rate.heal()
         if self._training.rate.advance():
             with self._guard:
                 self._journal.remember(rewarm_steps=0)

@@ -7,7 +7,7 @@ only then confirmed good. The newest confirmed ones are never rotated away.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -50,9 +50,11 @@ class CheckpointKeeper:
         A process that was killed may have noted a checkpoint whose writing had only begun, and have written
         one that it did not come to note. The one is forgotten, the other removed: nobody knows its health.
         """
+        lost: list[CheckpointReport] = []
         for report in self.ledger.reports():
             if not self._store.exists(report.checkpoint_id):
-                self._changed(self.ledger.removed(report.checkpoint_id, "It was not there after a restart."))
+                lost += self.ledger.removed(report.checkpoint_id, "It was not there after a restart.")
+        self._changed(lost)
         known = {report.checkpoint_id for report in self.ledger.reports()}
         for record in self._store.entries():
             if record.checkpoint_id not in known:
@@ -73,7 +75,7 @@ class CheckpointKeeper:
         snapshot.is_initial = is_initial
         bad = snapshot.find_non_finite()
         if bad:
-            self.why_not_saved = f"the state after step {next_step - 1} is not finite: {', '.join(bad[:3])}"
+            self.why_not_saved = f"the state before step {next_step} is not finite: {', '.join(bad[:3])}"
             return None
         checkpoint_id = uuid4()
         size_bytes = self._store.save(snapshot, checkpoint_id=checkpoint_id, attempt=attempt, step=next_step)
@@ -146,14 +148,14 @@ class CheckpointKeeper:
         if self._owes_rotation:
             return
         self._hear()
+        removed: list[CheckpointReport] = []
         for checkpoint_id in self.ledger.rotation():
             self._store.remove(checkpoint_id)
-            self._changed(self.ledger.removed(checkpoint_id))
+            removed += self.ledger.removed(checkpoint_id)
+        self._changed(removed)
 
-    def _changed(self, reports: Iterable[CheckpointReport]) -> None:
-        told = False
+    def _changed(self, reports: Sequence[CheckpointReport]) -> None:
         for report in reports:
             self._tell(report)
-            told = True
-        if told:
-            self._remember()
+        if reports:
+            self._remember()  # once for all of them: the journal waits for the disk

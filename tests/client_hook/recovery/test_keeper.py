@@ -80,7 +80,7 @@ def test_a_poisoned_state_never_becomes_a_checkpoint(desk: Desk) -> None:
     with torch.no_grad():
         desk.model.weight[0, 0] = float("nan")
     assert desk.keeper.save(attempt=0, next_step=10) is None
-    assert "the state after step 9 is not finite: parameter 'weight'" in desk.keeper.why_not_saved
+    assert "the state before step 10 is not finite: parameter 'weight'" in desk.keeper.why_not_saved
     assert (desk.told, desk.store.entries()) == ([], [])
 
 

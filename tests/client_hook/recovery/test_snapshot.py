@@ -510,3 +510,56 @@ def test_several_optimizers_come_back_each_with_its_own() -> None:
     first = train()
     state.restore(snapshot)
     assert train() == first
+
+
+class Lookahead(SGD):
+    """Keeps things outside ``state``, and has its own way to write and read itself."""
+
+    def __init__(self, parameters: Any) -> None:
+        super().__init__(parameters, lr=0.1, momentum=0.9)
+        self.slow = [weight.detach().clone() for group in self.param_groups for weight in group["params"]]
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        super().step()
+        weights = [weight for group in self.param_groups for weight in group["params"]]
+        for slow, weight in zip(self.slow, weights):
+            slow.lerp_(weight, 0.5)
+            weight.copy_(slow)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "slow": self.slow}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.slow = state_dict.pop("slow")
+        super().load_state_dict(state_dict)
+
+
+def test_an_optimizer_with_its_own_way_to_load_comes_back_and_keeps_its_groups(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = nn.Linear(4, 2)
+    optimizer = Lookahead(model.parameters())
+    scheduler = torch.optim.lr_scheduler.ExponentialLR(optimizer, gamma=0.9)
+    state = TrainingState(model, optimizer, scheduler)
+
+    def train() -> list[float]:
+        losses = []
+        for _ in range(3):
+            optimizer.zero_grad()
+            loss = model(torch.randn(8, 4)).square().mean()
+            loss.backward()
+            optimizer.step()
+            scheduler.step()
+            losses.append(loss.item())
+        return losses
+
+    train()
+    group, momentum = optimizer.param_groups[0], optimizer.state[model.weight]["momentum_buffer"]
+    snapshot = through_disk(tmp_path, state.capture())
+    first = train()
+    for _ in range(2):
+        state.restore(snapshot)
+        assert verify(state, snapshot)["differences"] == []
+        assert optimizer.param_groups[0] is group
+        assert optimizer.state[model.weight]["momentum_buffer"] is momentum
+        assert train() == first
