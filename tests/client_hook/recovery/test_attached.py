@@ -12,6 +12,7 @@ from torch.optim import SGD
 
 import client_hook
 from client_hook.recovery.checkpoints import DirectoryCheckpoints, MemoryCheckpoints
+from tests.client_hook.little_training import LittleTraining
 
 
 class Failing(SGD):
@@ -65,3 +66,33 @@ def test_a_disk_that_is_full_at_attach_is_an_error_there(tmp_path: Path, monkeyp
         client_hook.attach(
             model, SGD(model.parameters(), lr=0.1), mode="act", checkpoints=tmp_path / "checkpoints", synchronous=True
         )
+
+
+def test_what_a_killed_process_saved_beyond_the_restored_step_is_never_confirmed_by_the_next(tmp_path: Path) -> None:
+    def trained(until: int) -> client_hook.TrainingHook:
+        training = LittleTraining()
+        hook = training.attach(mode="act", checkpoints=tmp_path / "c", checkpoint_every=20)
+        for _ in hook.steps(until):
+            loss = training.gradients()
+            training.update()
+            hook.observe(loss)
+        return hook
+
+    def die(hook: client_hook.TrainingHook) -> None:
+        hook.detach()
+        hook._journal.close()
+
+    def known(hook: client_hook.TrainingHook) -> dict[int, int]:
+        keeper = hook._training.keeper
+        assert keeper is not None
+        return {report.step: report.attempt for report in keeper.reports()}
+
+    first = trained(85)
+    assert known(first)[80] == 0
+    die(first)
+    second = trained(61)  # restored to step 60, the newest confirmed one
+    assert (second.attempt, known(second)[60], 80 in known(second)) == (1, 0, False)
+    die(second)
+    third = trained(95)
+    assert known(third)[80] == 2
+    third.close()
