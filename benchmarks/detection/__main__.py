@@ -11,7 +11,9 @@ from benchmarks.detection.curves import read_curves
 from benchmarks.detection.measure import measure
 from benchmarks.detection.report import write_report
 
-RESULTS = Path(__file__).resolve().parent.parent / "results"
+REPOSITORY = Path(__file__).resolve().parents[2]
+RESULTS = REPOSITORY / "benchmarks" / "results"
+RECORDED = REPOSITORY / "tests" / "detectors" / "recorded"
 
 
 def main() -> None:
@@ -24,7 +26,7 @@ def main() -> None:
     if not options.curves:
         parser.error("give --curves FOLDER or set TRAINGUARD_CURVES")
     chosen = {name: listen for name, listen in contestants().items() if not options.only or options.only in name}
-    report = measure(read_curves(Path(options.curves)), chosen)
+    report = measure(read_curves(Path(options.curves)), read_curves(RECORDED), chosen)
     text = write_report(report, None if options.only else options.results)
     print(text)
 

@@ -21,9 +21,15 @@ def contestants() -> dict[str, Listen]:
     return {**ours, **{name: _peer(name) for name in PEERS}}
 
 
-def _panel(sensitivity: str) -> Listen:
+def plateau_contestants() -> dict[str, Listen]:
+    """Those that look for plateaus, and only that part of them."""
+    patience = "patience (EarlyStopping)"
+    return {OURS: _panel("normal", ["plateau"]), patience: _peer(patience)}
+
+
+def _panel(sensitivity: str, detectors: Sequence[str] | None = None) -> Listen:
     def listen(observations: Sequence[Observation]) -> list[int]:
-        panel = Panel(sensitivity=sensitivity)
+        panel = Panel(sensitivity=sensitivity, detectors=detectors)
         # Findings of severity info are history and call nobody.
         return [
             index

@@ -6,10 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
-from benchmarks.detection.contestants import Listen, microseconds_per_observation
+from benchmarks.detection.contestants import Listen, microseconds_per_observation, plateau_contestants
 from benchmarks.detection.curves import Curve
 from benchmarks.detection.faults import FAULTS, inject
 from benchmarks.detection.scoring import EARLY, Score, score
+
+COST_REPEATS = 20
+"""Times that the recorded curve is gone through for the cost: enough points for a steady mean."""
 
 
 @dataclass
@@ -28,6 +31,17 @@ class Caught:
         return median(self.delays) if self.delays else None
 
 
+@dataclass(frozen=True)
+class Plateaus:
+    """What a rule said about flat curves, and about the others."""
+
+    found: int
+    events: int
+    wrongly: int
+    """Curves without a plateau of which it was said that they have one."""
+    others: int
+
+
 @dataclass
 class Standing:
     """One contestant's results."""
@@ -37,8 +51,8 @@ class Standing:
     held_out: Score
     reinforcement: Score
     """RL curves apart: their losses are heavy-tailed by nature."""
-    plateaus: tuple[int, int]
-    """Firm plateaus of which some alarm was raised, of how many."""
+    recorded: Score
+    """Trainings of the example, which we spoilt ourselves."""
     faults: dict[str, Caught]
 
 
@@ -49,38 +63,41 @@ class Report:
     curves: int
     points: int
     standings: dict[str, Standing]
+    plateaus: dict[str, Plateaus]
     microseconds: float
 
 
-def measure(curves: Sequence[Curve], contestants: Mapping[str, Listen]) -> Report:
-    """Run ``contestants`` over ``curves`` and over the faults injected into them."""
-    ordinary = [curve for curve in curves if not curve.domain.startswith("rl")]
-    reinforcement = [curve for curve in curves if curve.domain.startswith("rl")]
+def measure(curves: Sequence[Curve], recorded: Sequence[Curve], contestants: Mapping[str, Listen]) -> Report:
+    """Run ``contestants`` over ``curves``, over ``recorded`` ones, and over the faults injected into the former."""
+    ordinary = [curve for curve in curves if curve.domain != "rl"]
+    reinforcement = [curve for curve in curves if curve.domain == "rl"]
     points = sum(len(curve.observations) for curve in curves)
-    standings = {name: _standing(listen, ordinary, reinforcement) for name, listen in contestants.items()}
-    longest = max(
-        curves, key=lambda curve: len(curve.observations) * (1 + ("grad_norm" in curve.observations[-1].signals))
-    )
-    cost = microseconds_per_observation(longest.observations)
-    return Report(len(curves), points, standings, cost)
+    standings = {name: _standing(listen, ordinary, reinforcement, recorded) for name, listen in contestants.items()}
+    plateaus = {name: _plateaus(listen, ordinary) for name, listen in plateau_contestants().items()}
+    longest = max(recorded, key=lambda curve: len(curve.observations))
+    cost = microseconds_per_observation(longest.observations * COST_REPEATS)
+    return Report(len(curves), points, standings, plateaus, cost)
 
 
-def _standing(listen: Listen, ordinary: Sequence[Curve], reinforcement: Sequence[Curve]) -> Standing:
-    findings = {curve.name: listen(curve.observations) for curve in (*ordinary, *reinforcement)}
-    plateaus = [
-        any(event.start <= index <= event.end for index in findings[curve.name])
-        for curve in ordinary
-        for event in curve.events
-        if event.kind == "plateau" and event.is_firm
-    ]
+def _standing(
+    listen: Listen, ordinary: Sequence[Curve], reinforcement: Sequence[Curve], recorded: Sequence[Curve]
+) -> Standing:
+    findings = {curve.name: listen(curve.observations) for curve in (*ordinary, *reinforcement, *recorded)}
     return Standing(
         real=score(ordinary, findings),
         tuned=score([curve for curve in ordinary if curve.half == "tuned"], findings),
         held_out=score([curve for curve in ordinary if curve.half == "held out"], findings),
         reinforcement=score(reinforcement, findings),
-        plateaus=(sum(plateaus), len(plateaus)),
+        recorded=score(recorded, findings),
         faults=_faults(listen, ordinary),
     )
+
+
+def _plateaus(listen: Listen, curves: Sequence[Curve]) -> Plateaus:
+    flat = [(curve, event) for curve in curves for event in curve.events if event.is_firm and event.kind == "plateau"]
+    found = sum(any(event.start <= index <= event.end for index in listen(curve.observations)) for curve, event in flat)
+    others = [curve for curve in curves if not any(event.kind == "plateau" for event in curve.events)]
+    return Plateaus(found, len(flat), sum(bool(listen(curve.observations)) for curve in others), len(others))
 
 
 def _faults(listen: Listen, curves: Sequence[Curve]) -> dict[str, Caught]:

@@ -34,9 +34,9 @@ ONSET = 320
 
 def _stuck(stream: list[Observation]) -> list[Observation]:
     """The stream with the trend of `healthy` taken out from step 8 on, and three times as long."""
-    stuck = list(stream)
-    for index in range(8, len(stream)):
-        stuck = scaled(stuck, index, index + 1, loss=(1 + 3 * 9**-0.3) / (1 + 3 * (index + 1) ** -0.3))
+    stuck = stream[:8]
+    for index, point in enumerate(stream[8:], start=8):
+        stuck += scaled([point], 0, loss=(1 + 3 * 9**-0.3) / (1 + 3 * (index + 1) ** -0.3))
     return [*stuck, *moved(stuck[200:] * 4, first_step=len(stuck))]
 
 
@@ -54,7 +54,7 @@ TROUBLES: dict[str, Trouble] = {
 """By kind of finding: what becomes of a healthy stream, from ONSET on (a plateau: from the beginning)."""
 
 every_detector = pytest.mark.parametrize("name", DETECTORS)
-quick = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+quick = settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 any_float = st.floats(width=64) | st.sampled_from([nan, inf, -inf, 0.0, -0.0, 1e308, -1e308, 5e-324, 1e-30])
 any_signals = st.dictionaries(
     st.sampled_from(["loss", "grad_norm", "update_ratio", "learning_rate", "nonfinite_grads", "loss_scale", "other"]),
@@ -190,7 +190,7 @@ def test_missing_signals_are_survived(name: str) -> None:
 @given(
     seed=st.integers(0, 2**32),
     start=st.floats(1.0, 12.0),
-    floor_share=st.floats(0.05, 0.6),
+    floor_share=st.floats(0.05, 0.5),
     exponent=st.floats(0.15, 0.6),
     noise=st.floats(0.0, 0.08),
     gradient_noise=st.floats(0.0, 0.5),

@@ -176,7 +176,7 @@ class Divergence(Detector):
             is_drift = (
                 trend.rise > self.drift * size
                 and trend.rise > self.drift_z * self.strictness * trend.scatter
-                and trend.since >= 5
+                and trend.since >= (4 if trend.rise > GRAVE * size else 5)
                 and trend.trend >= MONOTONE
             )
             if not is_drift:

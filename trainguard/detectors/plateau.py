@@ -15,7 +15,7 @@ from trainguard.detectors.snapshot import State, mapping_in, numbers_in, optiona
 from trainguard.detectors.watch import Watch
 from trainguard.wire import Finding, FindingKind, Severity
 
-EARLY = (8, 24)
+EARLY = (4, 16)
 """The points whose median is the early level: after the jump from the initial weights, before much is learnt."""
 LARGEST = 1e290
 """Values are clamped here, so that sums of them stay finite."""
