@@ -51,6 +51,8 @@ class Ingest:
         self._waiting: queue.Queue[_Waiting | None] = queue.Queue(settings.ingest_queue)
         self._thread = threading.Thread(target=self._work, name="trainguard-ingest", daemon=True)
         self._is_closing = False
+        # Nobody may slip in behind the mark that ends the line: nobody would answer him.
+        self._door = threading.Lock()
 
     def start(self) -> None:
         """Begin to work."""
@@ -58,7 +60,8 @@ class Ingest:
 
     def stop(self, *, timeout_seconds: float = 20.0) -> None:
         """Take no more, finish what waits, and end."""
-        self._is_closing = True
+        with self._door:
+            self._is_closing = True
         if self._thread.is_alive():
             self._waiting.put(None)
             self._thread.join(timeout_seconds)
@@ -69,12 +72,13 @@ class Ingest:
         Raises `Overloaded` when the line is full or the service is closing.
         """
         waiting = _Waiting(envelope)
-        if self._is_closing:
-            raise Overloaded("the service is closing; send it again to the next one")
-        try:
-            self._waiting.put_nowait(waiting)
-        except queue.Full:
-            raise Overloaded(f"{self._waiting.maxsize} envelopes wait for their commit already") from None
+        with self._door:
+            if self._is_closing:
+                raise Overloaded("the service is closing; send it again to the next one")
+            try:
+                self._waiting.put_nowait(waiting)
+            except queue.Full:
+                raise Overloaded(f"{self._waiting.maxsize} envelopes wait for their commit already") from None
         return waiting.answer
 
     def _work(self) -> None:
