@@ -107,15 +107,20 @@ def restore_model(model: nn.Module, stored: ModelTensors) -> None:
     """Copy ``stored`` into the model's own tensors; ``stored`` is only read. Call it on what fits."""
     for name, parameter in named_parameters(model):
         parameter.copy_(stored["parameters"][name])
-    temporary = stored["temporary_buffers"]
     for name, buffer, module, key, is_temporary in list(_named_buffers(model)):
-        if not is_temporary:
-            buffer.copy_(stored["buffers"][name])
-        elif name in temporary:
-            # Caches (rotary tables, masks) grow and are made anew at will, so they may have another shape.
-            if buffer.shape == temporary[name].shape and buffer.dtype == temporary[name].dtype:
-                buffer.copy_(temporary[name])
-            else:
-                module._buffers[key] = temporary[name].to(buffer.device, copy=True)
+        kept = stored["temporary_buffers" if is_temporary else "buffers"].get(name)
+        if kept is not None and not _refill(buffer, kept):
+            module._buffers[key] = kept.to(buffer.device, copy=True)
     for name, module in _modules_with_extra_state(model):
         module.set_extra_state(clone_tree(stored["extra"][name], None))
+
+
+def _refill(buffer: Tensor, kept: Tensor) -> bool:
+    # Caches (rotary tables, masks) grow and are made anew at will, so they may have another shape.
+    if buffer.shape != kept.shape or buffer.dtype != kept.dtype:
+        return False
+    try:
+        buffer.copy_(kept)
+    except RuntimeError:
+        return False  # expanded, or made in inference mode: such a tensor cannot be written
+    return True

@@ -210,6 +210,20 @@ def test_a_cache_that_has_grown_since_gets_its_former_shape() -> None:
     assert rig.model.cache.tolist() == [0.0, 0.0, 0.0]
 
 
+def test_buffers_that_cannot_be_written_are_replaced() -> None:
+    model = nn.Linear(2, 2)
+    model.register_buffer("expanded", torch.ones(1).expand(3))
+    with torch.inference_mode():
+        made = torch.ones(2)
+    model.register_buffer("made_in_inference", made, persistent=False)
+    state = TrainingState(model, SGD(model.parameters(), lr=0.1))
+    snapshot = state.capture()
+    model.expanded = torch.zeros(1).expand(3)
+    state.restore(snapshot)
+    assert verify(state, snapshot)["differences"] == []
+    assert (model.expanded.tolist(), model.made_in_inference.tolist()) == ([1.0] * 3, [1.0] * 2)
+
+
 class Tied(nn.Module):
     def __init__(self) -> None:
         super().__init__()
