@@ -51,6 +51,11 @@ class Case:
     receipt: Receipt | None = None
     """Set by the last stage; it leaves after the commit."""
 
+    @property
+    def is_current(self) -> bool:
+        """Whether the envelope is of the attempt in force or a newer one, not the late word of an abandoned one."""
+        return self.envelope.attempt >= self.run.attempt
+
 
 @dataclass(frozen=True, slots=True)
 class Bench:

@@ -35,7 +35,8 @@ def assess(case: Case, bench: Bench) -> Case:
         checkpoints=reports.checkpoints_of(connection, run.run_id),
         silenced=silences.is_silenced(connection, run.run_id, case.now),
         decided_by="server",
-        run_state=case.envelope.state,
+        # The spool of a process that failed must not end the incidents of the one that took its place.
+        run_state=case.envelope.state if case.is_current else "running",
         command_ttl_seconds=bench.settings.command_ttl_seconds,
     )
     memory = PolicyMemory()

@@ -29,7 +29,6 @@ def record(case: Case, bench: Bench) -> Case:
         )
     _check(envelope)
 
-    is_current = envelope.attempt >= case.run.attempt
     rollbacks = _record_attempts(case, bench)
     rows = _sorted_out(case)
     stored = observations.add(connection, run_id, rows)
@@ -54,7 +53,7 @@ def record(case: Case, bench: Bench) -> Case:
         last_sequence=envelope.sequence,
         attempt=max(case.run.attempt, envelope.attempt),
         # A trainer of an abandoned attempt knows nothing of the revision in force.
-        revision=max(case.run.revision, envelope.revision) if is_current else case.run.revision,
+        revision=max(case.run.revision, envelope.revision) if case.is_current else case.run.revision,
         fresh=tuple(row for row, judged in rows if judged),
         stored=stored,
         lost=sender.observations_lost - confessed,

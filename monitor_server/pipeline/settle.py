@@ -22,9 +22,8 @@ def settle(case: Case, bench: Bench) -> Case:
         last_signals.update({name: value for name, value in row.signals.items() if name in SIGNAL_BITS})
     counts = Counter(run.finding_counts)
     counts.update(f"{finding.kind}/{finding.severity}" for finding in case.findings)
-    is_current = envelope.attempt >= run.attempt
     escalated = sum(1 for incident in judgement.incidents if incident.state == "escalated")
-    state = envelope.state if is_current else run.state
+    state = envelope.state if case.is_current else run.state
     has_ended = state not in runs.LIVING_STATES
     values: dict[str, Any] = {
         "state": state,

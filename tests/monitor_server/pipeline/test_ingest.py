@@ -175,11 +175,15 @@ def test_an_older_attempt_is_history_and_is_not_judged(service: Service) -> None
     late = trainer.envelope(
         sender=uuid4(), sequence=1, attempt=0, revision=0, blocks=[block_of(0, 340, [math.nan] * 40)]
     )
-    case = service.send(late)
+    case = service.send(late.model_copy(update={"state": "failed"}))
     after = service.run(trainer.run_id)
     assert (case.stored, case.fresh, case.findings) == (40, (), ())
     assert (after.attempt, after.revision, after.last_step) == (1, 1, before.last_step)
     assert after.finding_counts == before.finding_counts
+    assert after.state == "running"
+    with service.database.read() as connection:
+        [told] = incidents.listing(connection, kinds=["divergence"])
+    assert told.incident.state == "watching", "the end of an abandoned attempt ends no incident"
     assert len(losses_of(service, trainer, attempt=0)) == 380
 
 
