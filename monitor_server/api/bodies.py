@@ -8,6 +8,7 @@ from typing import TypeVar
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
 from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
 
 from monitor_server.api.problems import Problem, invalid_body
 from monitor_server.settings import Settings
@@ -75,12 +76,16 @@ def _encoding(request: Request) -> str:
 async def _read(request: Request, limit: int) -> bytes:
     parts: list[bytes] = []
     size = 0
-    async for part in request.stream():
-        size += len(part)
-        if size <= limit:
-            parts.append(part)
-        elif size > _DRAINED_AT_MOST * limit:
-            break
+    try:
+        async for part in request.stream():
+            size += len(part)
+            if size <= limit:
+                parts.append(part)
+            elif size > _DRAINED_AT_MOST * limit:
+                break
+    except ClientDisconnect:
+        # A trainer that was killed while it sent; nobody hears this answer, but it is no mistake of ours.
+        raise Problem(400, "incomplete_body", "the connection was closed in the middle of the body") from None
     if size > limit:
         raise Problem(413, "body_too_large", f"the body is over {limit} bytes; send it in parts")
     return b"".join(parts)

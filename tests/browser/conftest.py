@@ -61,8 +61,9 @@ def sender(address: str) -> Iterator[Sender]:
         yield Sender(client)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """Not for the session: while it lives, Playwright's event loop runs in this thread, and no async test could."""
     if CHROMIUM is None:
         if os.environ.get("CI") == "true":
             pytest.fail("no Chromium is installed, and CI=true: apt-get install chromium")

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 
 from tests.monitor_server.service import Trainer, block_of
-from trainguard.wire import CheckpointReport, Envelope, Receipt
+from trainguard.wire import CheckpointReport, Envelope, Evaluation, Receipt
 
 TOTAL_STEPS = 600
 FAULT_AT = 300
@@ -80,6 +80,11 @@ class Sender:
         (command,) = self.train(trainer, [diverging(FAULT_AT + step) for step in range(60)]).commands
         self.send(trainer.obey(command, known))
         self.train(trainer, [healthy(step) for step in range(trainer.step, 500)], lr_scale=0.5)
+        measured = [
+            Evaluation(attempt=int(step > 200), step=step, evaluated_at=1.0, values={"val_loss": healthy(step) + 0.3})
+            for step in range(100, 501, 100)
+        ]
+        self.send(trainer.envelope(evaluations=measured))
         return trainer
 
     def _post(self, path: str, body: str) -> httpx.Response:

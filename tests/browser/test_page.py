@@ -81,6 +81,8 @@ def test_a_run_is_drawn_with_its_abandoned_attempt_and_told_in_sentences(page: P
     assert pixels(page, "--abandoned") > 20
     assert pixels(page, "--incident") > 20
     assert pixels(page, "--attempt") > 20
+    assert pixels(page, "--dots") > 20
+    expect(page.locator("#loss-chart .u-legend")).to_contain_text("val_loss")
     story = page.locator("#story")
     expect(story).to_contain_text("Divergence")
     expect(story).to_contain_text("Roll back to the confirmed checkpoint of step 200")
@@ -98,7 +100,7 @@ def test_a_healthy_run_has_nothing_in_grey_and_no_story(page: Page, sender: Send
     page.goto(f"/runs/{trainer.run_id}")
     expect(page.locator("#story")).to_contain_text("The run has had no incident")
     assert pixels(page, "--kept") > 500
-    assert pixels(page, "--abandoned") == 0
+    assert pixels(page, "--abandoned") == pixels(page, "--dots") == 0
 
 
 def test_new_steps_appear_by_themselves(page: Page, sender: Sender) -> None:

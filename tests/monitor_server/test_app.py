@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from monitor_server.app import create_app
 from monitor_server.settings import Settings
 from monitor_server.storage import Database, SchemaError
 from tests.monitor_server.api.door import opened, problem
-from tests.monitor_server.service import Clock, Trainer
+from tests.monitor_server.service import HEALTHY, Clock, Trainer
 
 
 def threads() -> set[str]:
@@ -32,6 +33,27 @@ async def test_an_empty_database_gets_its_schema_and_every_thread_ends_with_the_
         assert (await door.client.get("/readyz")).status_code == 200
         assert threads() == {"trainguard-ingest", "trainguard-courier", "trainguard-housekeeper"}
     assert threads() == set()
+
+
+async def test_the_whole_way_is_the_same_on_both_databases(address: str, clock: Clock) -> None:
+    trainer = Trainer()
+    async with opened(Settings.model_validate({"database": address}), clock) as door:
+        receipt, known = await door.diverge(trainer)
+        await door.send(trainer.obey(receipt.commands[0], known))
+        await door.send(trainer.steps((math.nan, *HEALTHY[:249])))
+        path = f"/runs/{trainer.run_id}"
+        run = await door.read(path)
+        assert (run["attempt"], run["step"], run["observations"], run["rollbacks"]) == (1, 449, 590, 1)
+        (listed,) = (await door.read("/runs", loss_points=20, state="running", name="char-gpt"))["runs"]
+        assert len(listed["recent_loss"]["steps"]) == 20
+        abandoned, kept = (await door.read(f"{path}/observations", points=50))["attempts"]
+        assert (sum(abandoned["counts"]), sum(kept["counts"])) == (340, 250)
+        assert sum(kept["signals"]["loss"]["nan_count"]) == 1
+        for part in ("attempts", "findings", "incidents", "decisions", "commands", "acknowledgements", "checkpoints"):
+            assert (await door.read(f"{path}/{part}"))[part]
+        rolled_back = f'trainguard_run_rollbacks_total{{project="demo",run="char-gpt",run_id="{trainer.run_id}"}} 1.0'
+        assert rolled_back in await door.metrics()
+        assert (await door.client.get("/readyz")).status_code == 200
 
 
 async def test_what_was_acknowledged_is_there_after_a_restart_and_what_waits_is_finished_first(

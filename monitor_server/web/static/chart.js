@@ -19,11 +19,12 @@ export class Chart {
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.rebuild());
   }
 
-  /** `points` come from `branches`; `marks` are the run's incidents and attempts. */
-  draw(found, marks, isLogarithmic) {
+  /** `found` comes from `branches`, `dots` from `evaluated`; `marks` are the run's incidents and attempts. */
+  draw(found, marks, isLogarithmic, dots = []) {
     this.found = found;
+    this.dots = dots;
     this.marks = { ...marks, lost: found.kept.filter((point) => point.nans > 0 || isInfinite(point)) };
-    const shape = `${found.abandoned.length}:${isLogarithmic}`;
+    const shape = `${found.abandoned.length}:${isLogarithmic}:${dots.length > 0}`;
     this.isLogarithmic = isLogarithmic;
     if (this.plot === null || shape !== this.shape) {
       this.shape = shape;
@@ -51,7 +52,9 @@ export class Chart {
     const { kept, abandoned } = this.found;
     const branched = abandoned.map(({ points }) => [points.map((point) => point.step), points.map((point) => draws(point.mean))]);
     const inForce = ["high", "low", "mean"].map((name) => kept.map((point) => draws(point[name])));
-    return window.uPlot.join([...branched, [kept.map((point) => point.step), ...inForce]]);
+    const tables = [...branched, [kept.map((point) => point.step), ...inForce]];
+    if (this.dots.length) tables.push([this.dots.map((dot) => dot.step), this.dots.map((dot) => draws(dot.value))]);
+    return window.uPlot.join(tables);
   }
 
   options() {
@@ -60,6 +63,10 @@ export class Chart {
     const abandoned = this.found.abandoned.map((branch) => ({
       label: `abandoned attempt ${branch.attempt}`, stroke: colour("--abandoned"), width: 2, points: { show: false }, value,
     }));
+    const dots = {
+      label: "val_loss", stroke: colour("--dots"), paths: () => null, value,
+      points: { show: true, size: 7, width: 2, fill: colour("--panel") },
+    };
     return {
       ...this.size(),
       cursor: { sync: { key: cursors.key }, points: { size: 6 }, drag: { x: true, y: false } },
@@ -75,6 +82,7 @@ export class Chart {
         { label: "highest", class: "extreme", width: 0, points: { show: false }, value },
         { label: "lowest", class: "extreme", width: 0, points: { show: false }, value },
         { label: this.name, stroke: colour("--kept"), width: 2, points: { show: false }, value },
+        ...(this.dots.length ? [dots] : []),
       ],
       bands: [{ series: [abandoned.length + 1, abandoned.length + 2], fill: colour("--band") }],
       hooks: {

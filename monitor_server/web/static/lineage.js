@@ -16,6 +16,16 @@ export function lineage(attempts, attempt) {
   return stretches.reverse();
 }
 
+/** Evaluations of steps in force that measured `name`, as { step, value }. An evaluation belongs before its step. */
+export function evaluated(evaluations, attempts, attempt, name) {
+  const way = lineage(attempts, attempt);
+  return evaluations
+    .filter((one) => name in one.values)
+    .filter((one) => way.some((part) => part.attempt === one.attempt && one.step >= part.from && one.step <= part.before))
+    .map((one) => ({ step: one.step, value: one.values[name] }))
+    .sort((one, other) => one.step - other.step);
+}
+
 /** Buckets of every attempt as points, parted into one line in force and one abandoned line per branch. */
 export function branches(buckets, attempts, attempt, signal) {
   const way = lineage(attempts, attempt);

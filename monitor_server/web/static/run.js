@@ -4,7 +4,7 @@ import { number, read } from "./api.js";
 import { incidentBadge, stateBadge, verdictBadge } from "./badges.js";
 import { Chart } from "./chart.js";
 import { choices, element } from "./elements.js";
-import { branches, lineage } from "./lineage.js";
+import { branches, evaluated, lineage } from "./lineage.js";
 import { poll } from "./polling.js";
 import { ago, clockTime, count, figure, kindWords, multiplier, plural, stepsMade } from "./words.js";
 
@@ -34,16 +34,18 @@ async function refresh(signal) {
   const mark = `${run.last_seen_at}:${run.state}:${run.attempt}:${run.last_decision}`;
   if (mark === seen) return;
   const signals = ["loss", ...Object.keys(SMALL_CHARTS)].join(",");
-  const [observations, attempts, incidents, decisions, checkpoints] = await Promise.all([
+  const [observations, attempts, incidents, decisions, checkpoints, evaluations] = await Promise.all([
     read(`/runs/${runId}/observations?signals=${signals}&points=${POINTS}`, signal),
     read(`/runs/${runId}/attempts`, signal),
     read(`/runs/${runId}/incidents`, signal),
     read(`/runs/${runId}/decisions`, signal),
     read(`/runs/${runId}/checkpoints`, signal),
+    read(`/runs/${runId}/evaluations`, signal),
   ]);
   seen = mark;
   drawn = {
     run, buckets: observations.attempts, attempts: attempts.attempts, incidents: incidents.incidents,
+    evaluations: evaluations.evaluations,
   };
   drawCharts();
   showStory(incidents.incidents, decisions.decisions);
@@ -82,7 +84,8 @@ function drawCharts() {
     attempts: attempts.filter((one) => one.attempt > 0),
   };
   const loss = branches(buckets, attempts, run.attempt, "loss");
-  lossChart.draw(loss, marks, scale === "automatic" ? spansDecades(loss) : scale === "logarithmic");
+  const dots = evaluated(drawn.evaluations, attempts, run.attempt, "val_loss");
+  lossChart.draw(loss, marks, scale === "automatic" ? spansDecades(loss) : scale === "logarithmic", dots);
   for (const [signal, title] of Object.entries(SMALL_CHARTS)) {
     const found = branches(buckets, attempts, run.attempt, signal);
     if ([...found.kept, ...found.abandoned.flatMap((branch) => branch.points)].every((point) => point.high === null)) continue;

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import Future
 from unittest.mock import patch
 
 import pytest
+from starlette.types import Message
 
 from monitor_server.api import envelopes
 from monitor_server.pipeline import Overloaded
@@ -52,6 +54,28 @@ async def test_a_commit_that_does_not_come_is_not_waited_for_for_ever(
     with patch.object(door.app.state.service.ingest, "submit", lambda envelope: Future()):
         response = await door.post(f"/runs/{trainer.run_id}/envelopes", trainer.steps([1.0]))
     problem(response, 503, "overloaded")
+
+
+async def test_a_trainer_that_dies_while_it_sends_is_no_mistake_of_ours(door: Door) -> None:
+    trainer = Trainer()
+    await door.register(trainer)
+    path = f"/api/v1/runs/{trainer.run_id}/envelopes"
+    headers = [(b"content-type", b"application/json")]
+    scope = {"type": "http", "method": "POST", "path": path, "query_string": b"", "headers": headers}
+    arriving: Iterator[Message] = iter(
+        [{"type": "http.request", "body": b'{"run', "more_body": True}, {"type": "http.disconnect"}]
+    )
+    told: list[Message] = []
+
+    async def receive() -> Message:
+        return next(arriving)
+
+    async def send(message: Message) -> None:
+        told.append(message)
+
+    await door.app(scope, receive, send)
+    assert told[0]["status"] == 400
+    assert 'trainguard_envelopes_total{status="refused"} 1.0' in await door.metrics()
 
 
 async def test_our_own_mistake_is_a_problem_that_tells_no_secrets(door: Door) -> None:
