@@ -204,3 +204,16 @@ def test_overrides_set_thresholds_of_one_detector() -> None:
 def test_a_wrong_setting_is_refused_by_name(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Panel(**arguments)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("diverged_for", [10, 33, 80])
+@pytest.mark.parametrize("healthy_again_for", [12, 40])
+def test_a_relapse_soon_after_a_rollback_is_critical_again(diverged_for: int, healthy_again_for: int) -> None:
+    run = scaled(healthy(), 300, loss=2.5, grad_norm=8.0)
+    restored = 300 - healthy_again_for
+    again = moved(run[restored:], first_step=restored, attempt=1)
+
+    relapse = [one for one in feed_panel(Panel(), [*run[: 300 + diverged_for], *again]) if one.attempt == 1]
+
+    assert {one.onset_step for one in relapse} == {300}
+    assert next(one.step for one in relapse if one.severity == "critical") <= 306
