@@ -9,7 +9,7 @@ from __future__ import annotations
 from trainguard.detectors.vitals import Vitals
 from trainguard.policy.incident import Incident
 from trainguard.policy.playbook import Playbook
-from trainguard.policy.situation import Judgement, Notice, Situation
+from trainguard.policy.situation import Event, Judgement, Notice, Situation
 from trainguard.wire import Acknowledgement
 
 GIVE_UP_AFTER = 4
@@ -112,7 +112,7 @@ def _resolve(judgement: Judgement, incident: Incident, sentence: str, now: float
     resolved = incident.model_copy(
         update={"state": "resolved", "updated_at": now, "closed_at": now, "outcome": sentence}
     )
-    event = "recovered" if incident.rung else "resolved"
+    event: Event = "recovered" if incident.rung else "resolved"
     return judgement.with_incident(resolved, Notice(incident.incident_id, event, sentence))
 
 
