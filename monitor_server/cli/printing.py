@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+MAY_WRAP = ("run", "project", "incident", "what happened")
+
 STATE_COLOURS = {
     "running": "green",
     "resolved": "green",
@@ -86,11 +88,11 @@ def ago(then: float, now: float) -> str:
 
 
 def _table(*headings: str) -> Table:
-    """``>`` in front of a heading sets its column to the right."""
+    """``>`` in front of a heading sets its column to the right. Only words for people are broken into lines."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in headings:
-        right = heading.startswith(">")
-        table.add_column(heading.removeprefix(">"), justify="right" if right else "left", no_wrap=right)
+        name = heading.removeprefix(">")
+        table.add_column(name, justify="right" if name != heading else "left", no_wrap=name not in MAY_WRAP)
     return table
 
 

@@ -26,7 +26,6 @@ Server = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the service's own JSON, for other programs.")]
 Limit = Annotated[int, typer.Option(min=1, max=500, help="How many at most, the latest first.")]
-Given = typer.Option(show_default=False)
 
 DEFAULT_SERVER = "http://127.0.0.1:8321"
 
