@@ -242,10 +242,9 @@ class _Assembly:
     ) -> None:
         position = training.position
         if training.keeper is None or not journal.is_resumed or not journal.checkpoints:
-            began = AttemptReport(attempt=0, start_step=0, reason="start", began_at=self._clock())
-            outbox.put(began)
-            keeper = training.keeper
-            if keeper is not None and keeper.save(attempt=0, next_step=0, is_initial=True) is None:
+            attempt, keeper = position.attempt, training.keeper
+            outbox.put(AttemptReport(attempt=attempt, start_step=0, reason="start", began_at=self._clock()))
+            if keeper is not None and keeper.save(attempt=attempt, next_step=0, is_initial=True) is None:
                 raise AttachError(f"there would be nothing to roll back to: {keeper.why_not_saved}")
             return
         parent = position.attempt

@@ -12,6 +12,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from client_hook.recovery.checkpoints import CheckpointLedger, CheckpointRecord, Checkpoints
+from client_hook.recovery.errors import CheckpointInvalid
 from client_hook.recovery.snapshot import Snapshot, TrainingState
 from trainguard.wire import CheckpointReport
 
@@ -125,7 +126,13 @@ class CheckpointKeeper:
 
     def load(self, checkpoint_id: UUID) -> Snapshot:
         """Read a checkpoint whole. Raises ``CheckpointInvalid`` where it is missing, torn or changed."""
-        return self._store.load(checkpoint_id)
+        try:
+            return self._store.load(checkpoint_id)
+        except CheckpointInvalid:
+            raise
+        except Exception as error:
+            # Somebody's own store may raise what it likes; for us it says the same.
+            raise CheckpointInvalid(f"it could not be read ({type(error).__name__}: {error})") from error
 
     def close(self) -> None:
         """Wait for what is still being written."""

@@ -132,6 +132,21 @@ def test_a_checkpoint_that_is_unknown_or_only_a_candidate_is_refused(stage: Stag
     assert stage.hook.attempt == 0
 
 
+def test_a_store_that_fails_in_its_own_way_is_a_refusal_too(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage.steps(60)
+    keeper = stage.hook._training.keeper
+    assert keeper is not None
+
+    def unreachable(checkpoint_id: UUID) -> None:
+        raise ConnectionError("the bucket is not there")
+
+    monkeypatch.setattr(keeper._store, "load", unreachable)
+    stage.give(stage.command(Rollback(checkpoint_id=stage.confirmed(40))))
+    [answer] = stage.answers
+    assert answer.status == "refused"
+    assert "ConnectionError: the bucket is not there" in answer.reason
+
+
 def test_a_rollback_with_everything_is_one_action_and_reports_what_it_read_back(stage: Stage) -> None:
     stage.steps(60)
     outcome = stage.give(
