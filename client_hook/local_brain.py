@@ -24,6 +24,7 @@ from trainguard.wire import (
     Mode,
     Observation,
     Receipt,
+    RunDescription,
     RunState,
     WireModel,
 )
@@ -75,6 +76,7 @@ class LocalBrain:
         playbook: Playbook | None = None,
         sensitivity: str = "normal",
         memory: PolicyMemory | None = None,
+        description: RunDescription | None = None,
         lease_seconds: float = 60.0,
         remember: Callable[[PolicyMemory], None] = lambda memory: None,
     ) -> None:
@@ -87,6 +89,7 @@ class LocalBrain:
         self._own_playbook = playbook or Playbook.default()
         self._memory = memory or PolicyMemory()
         self._remember = remember
+        self._description = description
         self._panel = Panel(sensitivity=sensitivity)
         # The panel is fed by the worker and saved and rewound by the training thread.
         self._lock = threading.Lock()
@@ -232,6 +235,7 @@ class LocalBrain:
             checkpoints=tuple(self._checkpoints.values()),
             decided_by="local",
             run_state=self._standing.run_state,
+            description=self._description,
         )
         now = self._clock()
         if self.is_in_charge:

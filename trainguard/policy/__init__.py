@@ -1,9 +1,10 @@
 """The judgement: findings in, decisions out, each with a reason. Pure; `now` is an argument.
 
-Four stages in this order, the same in the service and in the trainer's local brain: `follow` moves incidents
-along their life, `correlate` lets findings join or open them, `suppress` says where nothing need be decided,
-`decide` chooses the rung. No clock, no chance, no input or output may live here. A new remedy is a rung in
-`playbook` and an order in `trainguard.wire.command`; a new stage is a line in `STAGES`.
+Five stages in this order, the same in the service and in the trainer's local brain: `follow` moves incidents
+along their life, `correlate` lets findings join or open them, `diagnose` says what may be behind them, `suppress`
+says where nothing need be decided, `decide` chooses the rung. No clock, no chance, no input or output may live
+here. A new remedy is a rung in `playbook` and an order in `trainguard.wire.command`; a new stage is a line in
+`STAGES`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Callable
 
 from trainguard.policy.correlation import correlate
 from trainguard.policy.decision import decide
+from trainguard.policy.diagnosis import diagnose
 from trainguard.policy.incident import Incident
 from trainguard.policy.life import follow
 from trainguard.policy.memory import LadderMemory, PolicyMemory
@@ -33,6 +35,7 @@ __all__ = [
     "Situation",
     "correlate",
     "decide",
+    "diagnose",
     "follow",
     "judge",
     "suppress",
@@ -40,7 +43,7 @@ __all__ = [
 
 Stage = Callable[[Judgement, Situation, Playbook, float], Judgement]
 
-STAGES: tuple[Stage, ...] = (follow, correlate, suppress, decide)
+STAGES: tuple[Stage, ...] = (follow, correlate, diagnose, suppress, decide)
 """The way from observation to decision, in order."""
 
 

@@ -18,6 +18,7 @@ from trainguard.wire import (
     Finding,
     IncidentReport,
     Mode,
+    RunDescription,
     RunState,
 )
 
@@ -44,6 +45,8 @@ class Situation:
     decided_by: Literal["server", "local"] = "server"
     run_state: RunState = "running"
     command_ttl_seconds: float = 300.0
+    description: RunDescription | None = None
+    """How the run is set up, for the diagnosis; it may be unknown."""
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,53 @@ class SkipDataWindow(WireModel):
     batches: Annotated[int, Field(ge=1, le=1_000_000)]
 
 
+class SkipUpdate(WireModel):
+    """Leave the weights alone for the next ``updates`` observations; losses are still measured."""
+
+    action: Literal["skip_update"] = "skip_update"
+    updates: Annotated[int, Field(ge=1, le=1_000)] = 1
+
+
+class SkipBatch(WireModel):
+    """Pass over the very next batch of ``hook.batches(loader)``."""
+
+    action: Literal["skip_batch"] = "skip_batch"
+
+
+class TightenClipping(WireModel):
+    """Hold every optimizer's gradient norm at or below ``max_norm``, however loosely the loop clips."""
+
+    action: Literal["tighten_clipping"] = "tighten_clipping"
+    max_norm: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class ScaleLearningRate(WireModel):
+    """Multiply the learning-rate multiplier by ``factor``, also upwards: a lowered rate comes back in steps."""
+
+    action: Literal["scale_learning_rate"] = "scale_learning_rate"
+    factor: Annotated[float, Field(ge=1e-3, le=1e3, allow_inf_nan=False)]
+
+
+class SetLossScale(WireModel):
+    """Set the GradScaler's scale; left out, the one it had when the hook was attached."""
+
+    action: Literal["set_loss_scale"] = "set_loss_scale"
+    scale: Annotated[float, Field(gt=0, le=2.0**40, allow_inf_nan=False)] | None = None
+
+
+class Pause(WireModel):
+    """Let the loop wait inside ``observe`` for a ``resume`` or ``halt``; after ``seconds`` it goes on by itself."""
+
+    action: Literal["pause"] = "pause"
+    seconds: Annotated[float, Field(gt=0, le=7 * 86_400, allow_inf_nan=False)] = 3600.0
+
+
+class Resume(WireModel):
+    """End a pause."""
+
+    action: Literal["resume"] = "resume"
+
+
 class SaveNow(WireModel):
     """Take a checkpoint at this boundary."""
 
@@ -72,6 +119,13 @@ ACTIONS: dict[str, type[WireModel]] = {
     "rewarm_up": RewarmUp,
     "reset_moments": ResetMoments,
     "skip_data_window": SkipDataWindow,
+    "skip_update": SkipUpdate,
+    "skip_batch": SkipBatch,
+    "tighten_clipping": TightenClipping,
+    "scale_learning_rate": ScaleLearningRate,
+    "set_loss_scale": SetLossScale,
+    "pause": Pause,
+    "resume": Resume,
     "save_now": SaveNow,
     "halt": Halt,
 }
@@ -90,6 +144,13 @@ Order = Annotated[
         Annotated[RewarmUp, Tag("rewarm_up")],
         Annotated[ResetMoments, Tag("reset_moments")],
         Annotated[SkipDataWindow, Tag("skip_data_window")],
+        Annotated[SkipUpdate, Tag("skip_update")],
+        Annotated[SkipBatch, Tag("skip_batch")],
+        Annotated[TightenClipping, Tag("tighten_clipping")],
+        Annotated[ScaleLearningRate, Tag("scale_learning_rate")],
+        Annotated[SetLossScale, Tag("set_loss_scale")],
+        Annotated[Pause, Tag("pause")],
+        Annotated[Resume, Tag("resume")],
         Annotated[SaveNow, Tag("save_now")],
         Annotated[Halt, Tag("halt")],
         Annotated[UnknownOrder, Tag("unknown")],

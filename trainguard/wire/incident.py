@@ -10,6 +10,7 @@ from pydantic import Field
 from trainguard.wire.base import Attempt, Sentence, SignalValue, Step, UnixTime, WireModel
 from trainguard.wire.command import Order
 from trainguard.wire.finding import FindingKind, Severity
+from trainguard.wire.hypothesis import Hypothesis
 
 IncidentState = Literal["open", "recovering", "watching", "resolved", "escalated"]
 """open → recovering (a command is on its way) → watching (probation) → resolved; or escalated to a person."""
@@ -38,6 +39,8 @@ class IncidentReport(WireModel):
     evidence: dict[str, SignalValue] = Field(default_factory=dict)
     summary: Sentence = ""
     outcome: Sentence = ""
+    diagnosis: Annotated[tuple[Hypothesis, ...], Field(max_length=16)] = ()
+    """Possible causes, the best supported first."""
 
 
 class DecisionReport(WireModel):

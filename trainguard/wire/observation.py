@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Annotated
 
 from pydantic import Field, model_validator
@@ -112,13 +113,12 @@ class ObservationBlock(WireModel):
     def rows(self) -> Iterator[Observation]:
         """The block as observations, in order."""
         names = list(self.signals)
-        columns = [self.signals[name] for name in names]
-        for index, (step, at) in enumerate(zip(self.steps, self.observed_at)):
-            measured: dict[str, float] = {}
-            for name, column in zip(names, columns):
-                value = column[index]
-                if value is not None:
-                    measured[name] = value
+        columns = list(self.signals.values())
+        rows = zip(*columns) if columns else repeat(())
+        is_whole = not any(None in column for column in columns)
+        for step, at, values in zip(self.steps, self.observed_at, rows):
+            pairs = zip(names, values)
+            measured = dict(pairs) if is_whole else {name: value for name, value in pairs if value is not None}
             yield Observation(self.attempt, step, at, measured)
 
     @classmethod

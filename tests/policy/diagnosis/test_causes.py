@@ -1,0 +1,100 @@
+"""The standard knowledge: which cause is named first for which symptoms."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.policy.diagnosis.patients import incident, run
+from trainguard.policy.diagnosis import SetUp, Symptoms, hypotheses
+from trainguard.policy.diagnosis.causes import CAUSES
+from trainguard.wire import KINDS, Hypothesis, IncidentReport, RunDescription
+
+STEADY = {"learning_rate_before": 1e-3, "learning_rate_at": 1e-3}
+
+
+def said(report: IncidentReport, description: RunDescription | None = None) -> dict[str, Hypothesis]:
+    return {one.cause: one for one in hypotheses(Symptoms(report, SetUp.of(description)))}
+
+
+def first(report: IncidentReport, description: RunDescription | None = None) -> Hypothesis:
+    return next(iter(said(report, description).values()))
+
+
+def test_a_rate_that_was_raised_is_named_first_with_its_numbers() -> None:
+    told = first(incident("divergence", learning_rate_before=3e-3, learning_rate_at=9.6e-2))
+    assert (told.cause, told.support) == ("learning_rate_raised", "strong")
+    assert "0.003 before and 0.096 from step 1200 on (32 ×)" in told.evidence[0]
+    assert "step 1200" in told.next_step
+
+
+@pytest.mark.parametrize(
+    ("report", "description", "cause"),
+    [
+        (incident("loss_spike", **STEADY), run(), "bad_batch"),
+        (incident("divergence", onset=40, seen=60, **STEADY), run(schedulers=[]), "warm_up_missing"),
+        (incident("divergence", update_ratio_before=2e-2, **STEADY), run(), "learning_rate_too_high"),
+        (incident("divergence", **STEADY), run(), "data_changed"),
+        (incident("divergence", **STEADY), run(lr=1e-2, task="fine-tuning"), "fine_tuning_rate_too_high"),
+        (incident("divergence", **STEADY), run(weight_decay=0.5, lr=1e-5, task="fine-tuning"),
+         "weight_decay_too_strong"),
+        (incident("grad_explosion", grad_norm_before=1.0, grad_norm_at=9.0, update_ratio_before=1e-3,
+                  update_ratio_at=5e-3, **STEADY), run("SGD"), "clipping_missing"),
+        (incident("loss_spike", grad_norm_before=1.0, grad_norm_at=5.0, **STEADY), run(betas=[0.9, 0.999]),
+         "second_moment_lags"),
+        (incident("non_finite", **STEADY), run(precision="float16"), "float16_overflow"),
+        (incident("non_finite", grad_norm_before=1.0, grad_norm_at=1.1), run(), "operation_out_of_domain"),
+        (incident("loss_scale_collapse"), run(scaler="GradScaler"), "float16_underflow"),
+        (incident("plateau", early_loss=4.2, update_ratio_at=1e-7), run(lr=1e-8), "learning_rate_too_low"),
+        (incident("update_ratio", update_ratio_at=1e-7), run(), "learning_rate_too_low"),
+        (incident("plateau", early_loss=4.2), run(trainable=0), "parameters_do_not_move"),
+        (incident("plateau", early_loss=4.2, update_ratio_at=0.0), run(), "parameters_do_not_move"),
+        (incident("plateau"), run(), "noise_floor"),
+        (incident("plateau", update_ratio_before=1e-3, update_ratio_at=1e-4), run(betas=[0.9, 0.999]),
+         "second_moment_stuck"),
+        (incident("oscillation"), run("SGD", momentum=0.99), "steps_overshoot"),
+        (incident("grad_vanishing"), run(), "vanishing_gradient"),
+        (incident("dead_layers"), run(), "dead_units"),
+        (incident("no_update"), run(), "parameters_do_not_move"),
+        (incident("overfitting"), run(), "overfitting"),
+        (incident("rank_disagreement"), run(), "rank_disagrees"),
+        (incident("slow_step", step_seconds_at=1.0, data_wait_seconds_at=0.8), run(), "data_starvation"),
+        (incident("slow_step"), run(), "machine_slow"),
+        (incident("silent"), run(), "trainer_silent"),
+        (incident("learning_rate"), run(), "learning_rate_broken"),
+    ],
+)  # fmt: skip
+def test_standard_knowledge(report: IncidentReport, description: RunDescription, cause: str) -> None:
+    told = said(report, description)
+    assert cause in told
+    gravest = next(iter(told.values())).support
+    assert told[cause].support == gravest
+
+
+def test_a_plateau_is_never_answered_with_a_higher_rate() -> None:
+    assert "Do not raise the rate" in said(incident("plateau"), run())["noise_floor"].next_step
+    assert "learning_rate_too_low" not in said(incident("plateau"), run())
+
+
+def test_momentum_is_lowered_before_the_rate() -> None:
+    assert "momentum to 0.9" in first(incident("oscillation"), run("SGD", momentum=0.99)).next_step
+    assert "Halve the rate" in first(incident("oscillation"), run("SGD", momentum=0.9)).next_step
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_gets_a_ranked_diagnosis_even_where_nothing_is_known(kind: str) -> None:
+    report = incident("divergence").model_copy(update={"kind": kind, "evidence": {"loss_before": float("nan")}})
+    ranks = [["strong", "some", "weak"].index(one.support) for one in said(report).values()]
+    assert ranks
+    assert ranks == sorted(ranks)
+
+
+def test_what_nothing_explains_is_said_to_be_unexplained() -> None:
+    report = incident("divergence").model_copy(update={"kind": "update_ratio"})
+    told = first(report)
+    assert told.cause == "unexplained"
+    assert told.evidence == ("Something was seen.",)
+
+
+def test_every_cause_says_its_own_name_and_a_next_step() -> None:
+    assert len({cause.__name__ for cause in CAUSES}) == len(CAUSES)
+    assert all(cause.__doc__ for cause in CAUSES)
