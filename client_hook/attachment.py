@@ -23,10 +23,12 @@ from client_hook.hook import TrainingHook
 from client_hook.local_brain import LocalBrain, Standing
 from client_hook.ownership import check_ownership, check_schedulers
 from client_hook.recovery.checkpoints import CheckpointLedger, Checkpoints, DirectoryCheckpoints
+from client_hook.recovery.clipping_limit import ClippingLimit
 from client_hook.recovery.folder import usable_folder
 from client_hook.recovery.journal import Journal, JournalLike, MemoryJournal
 from client_hook.recovery.keeper import CheckpointKeeper
 from client_hook.recovery.learning_rate import RateMultiplier
+from client_hook.recovery.pause import LoopPause
 from client_hook.recovery.restart import resume
 from client_hook.recovery.schedule_rhythm import ScheduleRhythm
 from client_hook.recovery.schedulers import HasStateDict
@@ -177,6 +179,7 @@ class _Assembly:
             rate.rewarm(journal.rewarm_steps)
         data = DataWindow()
         rhythm = ScheduleRhythm(self._state.schedulers)
+        description = self._describe(journal.run_id)
         brain = LocalBrain(
             run_id=journal.run_id,
             mode=settings.mode,
@@ -186,6 +189,7 @@ class _Assembly:
             playbook=settings.playbook,
             sensitivity=settings.sensitivity,
             memory=journal.policy_memory,
+            description=description,
             remember=lambda memory: journal.remember(policy_memory=memory),
         )
         keeper = None
@@ -207,9 +211,18 @@ class _Assembly:
                     "schedulers_still_to_come": rhythm.still_to_come(),
                 },
             )
-        training = Training(state=self._state, keeper=keeper, rate=rate, data=data, position=position)
+        training = Training(
+            state=self._state,
+            keeper=keeper,
+            rate=rate,
+            data=data,
+            position=position,
+            clipping=ClippingLimit(journal.clip_norm),
+            pause=LoopPause(can_be_ended=settings.server is not None),
+            initial_loss_scale=_loss_scale(self._state.scaler),
+        )
         hook = TrainingHook(
-            description=self._describe(journal.run_id),
+            description=description,
             training=training,
             senses=Senses(self._state.model, self._state.optimizers, scaler=self._state.scaler),
             update_guard=UpdateGuard(is_enabled=settings.guard),
@@ -280,8 +293,13 @@ class _Assembly:
                 handled_at=self._clock(),
                 reason=f"Refused: the process died while applying it; {note}.",
             )
-            rate = training.rate
-            journal.complete(answer, attempt=position.attempt, lr_scale=rate.scale, rewarm_steps=rate.rewarm_steps)
+            journal.complete(
+                answer,
+                attempt=position.attempt,
+                lr_scale=training.rate.scale,
+                rewarm_steps=training.rate.rewarm_steps,
+                clip_norm=training.clipping.max_norm,
+            )
             outbox.put(answer)
 
     def _why_refuse(self) -> str:
@@ -315,6 +333,12 @@ def _one_module(model: nn.Module | Sequence[nn.Module]) -> nn.Module:
     if not isinstance(model, Sequence) or not model or not all(isinstance(each, nn.Module) for each in model):
         raise AttachError(f"model is a {type(model).__name__}; give a torch.nn.Module, or a list of them")
     return nn.ModuleList(model)
+
+
+def _loss_scale(scaler: HasStateDict | None) -> float | None:
+    """What the scaler says of itself; nothing where it is switched off or of another build."""
+    scale = scaler.state_dict().get("scale") if scaler is not None else None
+    return float(scale) if isinstance(scale, (int, float)) else None
 
 
 def _world_size() -> int:

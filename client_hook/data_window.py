@@ -34,6 +34,11 @@ class DataWindow:
         """Pass over the next ``batches`` batches, in addition to any still to be passed over."""
         self._to_skip += batches
 
+    @property
+    def to_skip(self) -> int:
+        """Batches still to be passed over."""
+        return self._to_skip
+
     def take_wait_seconds(self) -> float | None:
         """Seconds the loop has waited for data since the last call; ``None`` where data comes another way."""
         if not self.is_used:

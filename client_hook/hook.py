@@ -8,6 +8,7 @@ exception it may raise there is `TrainingHalted`.
 from __future__ import annotations
 
 import logging
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
@@ -33,6 +34,9 @@ from trainguard.wire import Command, Evaluation, Observation, Receipt, RunDescri
 
 _logger = logging.getLogger("trainguard")
 Batch = TypeVar("Batch")
+
+PAUSE_LOOKS_EVERY_SECONDS = 1.0
+"""A paused loop wakes for every command; so often it looks all the same."""
 
 _THE_END = object()
 """A mark in the outbox behind everything else: nothing more will happen in this training."""
@@ -93,6 +97,8 @@ class TrainingHook:
         training.follows_next_step = lambda: self._follows
         training.data.counts_steps = lambda: self._follows
         training.rewound = self._rewound
+        self._pause = training.pause
+        self._called = threading.Event()
         self._handles = [
             handle
             for optimizer in training.state.optimizers
@@ -139,10 +145,13 @@ class TrainingHook:
         if self._training.rate.advance():
             with self._guard:
                 self._journal.remember(rewarm_steps=0)
+        self._training.updates.advance()
         handled: Handled | None = None
         if not self._guard.tripped:
             with self._guard:
                 handled = self._at_boundary()
+                if self._training.pause.is_on:
+                    handled = self._wait_while_paused(handled)
         if handled is not None and handled.must_halt:
             self._halt(handled)
         return self._outcome(step, handled)
@@ -183,6 +192,8 @@ class TrainingHook:
         if parameters is None:
             owned = (p for optimizer in state.optimizers for group in optimizer.param_groups for p in group["params"])
             parameters = list({id(parameter): parameter for parameter in owned}.values())
+        if norm_type == 2.0:
+            max_norm = self._training.clipping.tighter_of(max_norm)
         norm = torch.nn.utils.clip_grad_norm_(parameters, max_norm, norm_type, error_if_nonfinite)
         with self._guard:
             if norm_type == 2.0:
@@ -234,8 +245,11 @@ class TrainingHook:
         if not self._guard.tripped:
             with self._guard:
                 self._senses.before_update(optimizer)
-                if self._update_guard.is_enabled:
+                if self._training.updates.take_away(optimizer):
+                    self._senses.mark_skipped()
+                elif self._update_guard.is_enabled:
                     self._prevent_bad_update(optimizer)
+                self._training.clipping.apply(optimizer)
             with self._guard:
                 self._training.state.before_step()
                 self._rhythm.before_update()
@@ -285,14 +299,37 @@ class TrainingHook:
         self._outbox.put(Observation(where.attempt, where.step, where.observed_at, values))
 
     def _at_boundary(self) -> Handled | None:
+        handled = self._look_for_command()
+        if handled is None or handled.attempt is None:
+            self._look_after_checkpoints()
+        return handled
+
+    def _look_for_command(self) -> Handled | None:
         if self._is_synchronous:
             self._worker.exchange()
         elif not self._worker.is_alive:
             self._worker.start()
         self._take_in()
-        handled = self._handle_one()
-        if handled is None or handled.attempt is None:
-            self._look_after_checkpoints()
+        return self._handle_one()
+
+    def _wait_while_paused(self, handled: Handled | None) -> Handled | None:
+        """Stay at this boundary: what is ordered meanwhile is applied here, the worker goes on telling that we live.
+
+        Returns what matters most to the loop: a halt, else the latest rollback, else the latest command.
+        """
+        _logger.warning("paused at step %d for up to %.0f s", self._training.position.step, self._pause.seconds_left)
+        while self._pause.is_on:
+            self._called.wait(min(self._pause.seconds_left, PAUSE_LOOKS_EVERY_SECONDS))
+            self._called.clear()
+            came = self._look_for_command()
+            if came is None:
+                continue
+            if came.must_halt or came.attempt is not None or handled is None or handled.attempt is None:
+                handled = came
+            if came.must_halt:
+                self._pause.end()
+        # The waiting is no step's own time.
+        self._senses.forget_step()
         return handled
 
     def _take_in(self) -> None:
@@ -390,6 +427,8 @@ class TrainingHook:
         self._brain.heard(receipt)
         self._boundary.server_ahead_seconds = receipt.server_time - self._clock()
         self._inbox.extend(receipt.commands)
+        if receipt.commands:
+            self._called.set()
 
     def _rewound(self, snapshot: Snapshot) -> None:
         position = self._training.position

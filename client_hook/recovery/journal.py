@@ -46,6 +46,8 @@ class JournalContents(WireModel):
     attempt: Attempt = 0
     revision: Revision = 0
     lr_scale: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    clip_norm: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """The limit for gradient norms in force."""
     rewarm_steps: Annotated[int, Field(ge=0)] = 0
     """Of a warm-up that is under way; a restart goes back to before it and makes the whole of it again."""
     handled: tuple[Acknowledgement, ...] = ()
@@ -92,6 +94,11 @@ class JournalLike(Protocol):
         ...
 
     @property
+    def clip_norm(self) -> float | None:
+        """The limit for gradient norms in force; ``None`` for none."""
+        ...
+
+    @property
     def rewarm_steps(self) -> int:
         """The length of a warm-up that had not ended; 0 where none was under way."""
         ...
@@ -130,7 +137,13 @@ class JournalLike(Protocol):
         ...
 
     def complete(
-        self, acknowledgement: Acknowledgement, *, attempt: int, lr_scale: float, rewarm_steps: int = 0
+        self,
+        acknowledgement: Acknowledgement,
+        *,
+        attempt: int,
+        lr_scale: float,
+        rewarm_steps: int = 0,
+        clip_norm: float | None = None,
     ) -> None:
         """Note what the command that was begun has led to."""
         ...
@@ -190,6 +203,11 @@ class MemoryJournal:
         return self._contents.lr_scale
 
     @property
+    def clip_norm(self) -> float | None:
+        """See `JournalLike.clip_norm`."""
+        return self._contents.clip_norm
+
+    @property
     def rewarm_steps(self) -> int:
         """See `JournalLike.rewarm_steps`."""
         return self._contents.rewarm_steps
@@ -224,7 +242,13 @@ class MemoryJournal:
             self._note(begun=command)
 
     def complete(
-        self, acknowledgement: Acknowledgement, *, attempt: int, lr_scale: float, rewarm_steps: int = 0
+        self,
+        acknowledgement: Acknowledgement,
+        *,
+        attempt: int,
+        lr_scale: float,
+        rewarm_steps: int = 0,
+        clip_norm: float | None = None,
     ) -> None:
         """See `JournalLike.complete`."""
         with self._lock:
@@ -234,6 +258,7 @@ class MemoryJournal:
                 revision=acknowledgement.revision,
                 lr_scale=lr_scale,
                 rewarm_steps=rewarm_steps,
+                clip_norm=clip_norm,
             )
 
     def remember(

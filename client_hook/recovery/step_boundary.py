@@ -154,11 +154,15 @@ class StepBoundary:
         return Handled(command, acknowledgement, must_halt=command.action == "halt", attempt=began)
 
     def _complete(self, answer: Acknowledgement) -> None:
-        attempt, rate = self._training.position.attempt, self._training.rate
+        training = self._training
         self._write(
             answer,
             lambda: self._journal.complete(
-                answer, attempt=attempt, lr_scale=rate.scale, rewarm_steps=rate.rewarm_steps
+                answer,
+                attempt=training.position.attempt,
+                lr_scale=training.rate.scale,
+                rewarm_steps=training.rate.rewarm_steps,
+                clip_norm=training.clipping.max_norm,
             ),
         )
 

@@ -6,9 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from client_hook.data_window import DataWindow
+from client_hook.recovery.clipping_limit import ClippingLimit
 from client_hook.recovery.keeper import CheckpointKeeper
 from client_hook.recovery.learning_rate import RateMultiplier
+from client_hook.recovery.pause import LoopPause
 from client_hook.recovery.snapshot import Snapshot, TrainingState
+from client_hook.recovery.update_skips import UpdateSkips
 
 
 @dataclass
@@ -34,6 +37,11 @@ class Training:
     rate: RateMultiplier
     data: DataWindow
     position: Position
+    clipping: ClippingLimit = field(default_factory=ClippingLimit)
+    updates: UpdateSkips = field(default_factory=UpdateSkips)
+    pause: LoopPause = field(default_factory=LoopPause)
+    initial_loss_scale: float | None = None
+    """The scaler's scale at attach; ``None`` without a scaler."""
     follows_next_step: Callable[[], bool] = field(default=lambda: True)
     """Whether the loop is known to go back when told (``hook.steps``)."""
     rewound: Callable[[Snapshot], None] = field(default=lambda snapshot: None)

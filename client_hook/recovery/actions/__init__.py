@@ -10,11 +10,18 @@ from typing import Any
 from client_hook.recovery.actions.base import Action, Applied
 from client_hook.recovery.actions.halt import HaltAction
 from client_hook.recovery.actions.lower_learning_rate import LowerLearningRateAction
+from client_hook.recovery.actions.pause import PauseAction
 from client_hook.recovery.actions.reset_moments import ResetMomentsAction
+from client_hook.recovery.actions.resume import ResumeAction
 from client_hook.recovery.actions.rewarm_up import RewarmUpAction
 from client_hook.recovery.actions.rollback import RollbackAction, RollbackFailed
 from client_hook.recovery.actions.save_now import SaveNowAction
+from client_hook.recovery.actions.scale_learning_rate import ScaleLearningRateAction
+from client_hook.recovery.actions.set_loss_scale import SetLossScaleAction
+from client_hook.recovery.actions.skip_batch import SkipBatchAction
 from client_hook.recovery.actions.skip_data_window import SkipDataWindowAction
+from client_hook.recovery.actions.skip_update import SkipUpdateAction
+from client_hook.recovery.actions.tighten_clipping import TightenClippingAction
 
 __all__ = ["ACTIONS", "Action", "Applied", "RollbackFailed"]
 
@@ -24,6 +31,13 @@ ACTIONS: dict[str, type[Action[Any]]] = {
     "rewarm_up": RewarmUpAction,
     "reset_moments": ResetMomentsAction,
     "skip_data_window": SkipDataWindowAction,
+    "skip_update": SkipUpdateAction,
+    "skip_batch": SkipBatchAction,
+    "tighten_clipping": TightenClippingAction,
+    "scale_learning_rate": ScaleLearningRateAction,
+    "set_loss_scale": SetLossScaleAction,
+    "pause": PauseAction,
+    "resume": ResumeAction,
     "save_now": SaveNowAction,
     "halt": HaltAction,
 }

@@ -1,0 +1,30 @@
+"""Tighten clipping: no gradient norm above a limit reaches the weights, however the loop clips."""
+
+from __future__ import annotations
+
+from torch.optim import LBFGS
+
+from client_hook.recovery.actions.base import Action, Applied
+from client_hook.recovery.training import Training
+from trainguard.wire import TightenClipping
+
+
+class TightenClippingAction(Action[TightenClipping]):
+    """Sets the hook's own limit, which lies over the loop's: the smaller of the two holds."""
+
+    name = "tighten_clipping"
+
+    def check(self, order: TightenClipping, training: Training) -> str | None:
+        """Refuses where the gradients are made inside the update itself."""
+        if all(isinstance(optimizer, LBFGS) for optimizer in training.state.optimizers):
+            return "LBFGS makes its gradients in its closure, where nothing can be clipped from outside"
+        return None
+
+    def apply(self, order: TightenClipping, training: Training) -> Applied:
+        """Takes effect from the next optimizer step on, and outlives rollbacks and restarts as the multiplier does."""
+        before = training.clipping.max_norm
+        training.clipping.max_norm = order.max_norm
+        return Applied(
+            f"gradient norms are held at or below {training.clipping.max_norm:.4g} from now on",
+            {"clip_norm_before": before, "clip_norm": training.clipping.max_norm},
+        )
