@@ -201,6 +201,8 @@ def _tell(outcome: Outcome, report: dict[str, Any], places: Places, console: Con
     console.print(tables_of(outcome), highlight=False)
     colour = "green" if protected["recovered"] else "red"
     console.print(f"\n[bold {colour}]{protected['verdict']}[/bold {colour}]", highlight=False)
+    if not protected["recovered"]:
+        console.print(f"Look into {places.output}: hook.log and service.log say what happened.", highlight=False)
     console.print(f"{places.report}   {places.picture}   {outcome.seconds:.0f} s", style="dim", highlight=False)
 
 

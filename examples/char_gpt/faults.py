@@ -46,9 +46,9 @@ def slipped_targets(steps: int, batch_size: int) -> Fault:
 
     Two readers walk the same shard, one drops a record, and from there every row is paired with its
     neighbour's targets. Every token is valid, every count is right, and the model unlearns to read. The pocket
-    is a fifth of the training long and late, so what it destroys cannot be learned again before the end.
+    lasts for a seventh of the training, and so late that what it destroys cannot be learned again before the end.
     """
-    onset, length = steps * 3 // 4, steps // 5
+    onset, length = steps * 4 // 5, steps // 7
 
     def slip(position: int, batch: Batch) -> Batch:
         inputs, targets = batch

@@ -11,7 +11,7 @@ import matplotlib
 
 matplotlib.use("agg")
 from matplotlib import pyplot
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -97,7 +97,18 @@ def _draw_losses(axes: Axes, outcome: Outcome) -> None:
     ]
     axes.set_ylim(0.93 * min(finite), 1.12 * max(finite))
     axes.set_ylabel("loss (nats per character)")
-    axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(-0.012, 1.0), ncols=5, columnspacing=1.6)
+    # The legend stands where the title would, and must not squeeze the axes to its own width.
+    axes.set_title(" ", size=12)
+    legend = axes.legend(
+        loc="lower left",
+        bbox_to_anchor=(-0.012, 0.995),
+        ncols=5,
+        frameon=False,
+        fontsize=9.5,
+        handlelength=1.5,
+        columnspacing=1.5,
+    )
+    legend.set_in_layout(False)
     axes.grid(axis="y", which="major", color="#e8e8e8", lw=0.8)
     axes.set_axisbelow(True)
     _mark_turns(axes, outcome)
@@ -161,6 +172,8 @@ def _draw_rates(axes: Axes, outcome: Outcome) -> None:
     axes.plot(steps, [rate for branch in kept for rate in branch[2]], color=PROTECTED, lw=1.8)
     axes.axvline(outcome.fault.onset_step, color=UNPROTECTED, lw=1, ls=":", zorder=1)
     axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 3)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, position: f"{value:g}"))
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_ylabel("applied rate")
     axes.set_xlabel("step")

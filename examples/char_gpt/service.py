@@ -89,9 +89,10 @@ class Service:
             process.kill()
             process.wait()
 
-    def leave_running(self) -> None:
-        """Let go of the child, so that it outlives us."""
-        self._process = None
+    def leave_running(self) -> subprocess.Popen[bytes] | None:
+        """Let go of the child, so that it outlives us; whoever wants to end it is given it."""
+        process, self._process = self._process, None
+        return process
 
     def get(self, path: str, **parameters: Any) -> Any:
         """The JSON answer of ``/api/v1{path}``. Raises `ServiceFailed` where there is none."""

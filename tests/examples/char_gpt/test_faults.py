@@ -29,4 +29,4 @@ def test_the_bad_pocket_has_an_end() -> None:
     assert torch.equal(inputs, batch[0])
     assert torch.equal(targets[1:], batch[1][:-1])
     assert sorted(targets.flatten().tolist()) == list(range(6)), "every token is still there"
-    assert fault.corruption(fault.onset_step + 120, batch) is batch
+    assert fault.corruption(fault.onset_step + 600 // 7, batch) is batch
