@@ -142,7 +142,8 @@ def _demo(scenario: str, recipe: Recipe, places: Places, console: Console, *, ke
         _tell(outcome, report, places, console)
         if keep_serving:
             console.print(
-                f"\nThe service stays up: [bold]{service.url}/runs/{run_id}[/bold]  (stop it: kill {service.pid})"
+                f"\nThe service stays up: [bold]{service.url}/runs/{run_id}[/bold]  (stop it: kill {service.pid})",
+                soft_wrap=True,
             )
             service.leave_running()
     return 0 if report["protected"]["recovered"] else 1
@@ -203,7 +204,9 @@ def _tell(outcome: Outcome, report: dict[str, Any], places: Places, console: Con
     console.print(f"\n[bold {colour}]{protected['verdict']}[/bold {colour}]", highlight=False)
     if not protected["recovered"]:
         console.print(f"Look into {places.output}: hook.log and service.log say what happened.", highlight=False)
-    console.print(f"{places.report}   {places.picture}   {outcome.seconds:.0f} s", style="dim", highlight=False)
+    console.print(
+        f"{places.report}   {places.picture}   {outcome.seconds:.0f} s", style="dim", highlight=False, soft_wrap=True
+    )
 
 
 def _log_to(path: Path) -> None:
