@@ -37,6 +37,7 @@ from client_hook.recovery.training import Position, Training
 from client_hook.recovery.update_guard import UpdateGuard
 from client_hook.settings import HookSettings
 from client_hook.signals import Senses
+from client_hook.signals.activations import modules_that_fit
 from trainguard.policy import Playbook
 from trainguard.wire import Acknowledgement, AttemptReport, RunDescription
 
@@ -64,6 +65,10 @@ def attach(
     sensitivity: str = "normal",
     playbook: Playbook | Mapping[str, Any] | None = None,
     tags: Mapping[str, str] | None = None,
+    layers_every: int | None = 50,
+    exact_update_ratio_every: int | None = None,
+    trace_modules: bool = False,
+    activations: str | None = None,
 ) -> TrainingHook:
     """Attach to a training and return its hook; nothing of the training is changed by it.
 
@@ -90,6 +95,13 @@ def attach(
         sensitivity: of the detectors: ``low``, ``normal`` or ``high``.
         playbook: the run's own ladders of remedies, as a `trainguard.policy.Playbook` or a mapping.
         tags: words to find the run by.
+        layers_every: steps between two looks at every layer (gradient norm, parameter norm, update ratio, share of
+            zero gradients); also looked at on a finding. ``None`` for never.
+        exact_update_ratio_every: steps between two exact update ratios, each of which copies the model; by default
+            it is estimated on every step, within 3 %.
+        trace_modules: name the first module whose output was not finite; looks at every output.
+        activations: a pattern of module names (``transformer.h.*``): their activation RMS, and the model's largest
+            logit, become signals.
 
     Raises:
         AttachError: an argument would fail later; it names the argument and the remedy. Nothing was changed.
@@ -107,6 +119,10 @@ def attach(
         sensitivity=sensitivity,
         playbook=playbook,
         tags=tags,
+        layers_every=layers_every,
+        exact_update_ratio_every=exact_update_ratio_every,
+        trace_modules=trace_modules,
+        activations=activations,
     )
     training_state = TrainingState(_one_module(model), optimizer, scheduler, scaler, state)
     keeps_checkpoints = checkpoints is not None
@@ -121,6 +137,11 @@ def attach(
         )
     check_ownership(training_state.model, training_state.optimizers, keeps_checkpoints=keeps_checkpoints)
     check_schedulers(training_state.schedulers, training_state.optimizers)
+    if activations is not None and not modules_that_fit(training_state.model, activations):
+        raise AttachError(
+            f"activations={activations!r} fits no module; use a pattern of names in model.named_modules(), "
+            "for example 'transformer.h.*'"
+        )
     if keeps_checkpoints:
         training_state.rehearse()
     return _Assembly(settings, training_state, world_size).build(checkpoints, resume_unfinished)
@@ -224,7 +245,13 @@ class _Assembly:
         hook = TrainingHook(
             description=description,
             training=training,
-            senses=Senses(self._state.model, self._state.optimizers, scaler=self._state.scaler),
+            senses=Senses(
+                self._state.model,
+                self._state.optimizers,
+                scaler=self._state.scaler,
+                options=settings.senses,
+                rate_factor=lambda: rate.factor,
+            ),
             update_guard=UpdateGuard(is_enabled=settings.guard),
             brain=brain,
             standing=standing,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
@@ -30,7 +30,7 @@ from client_hook.recovery.step_boundary import Handled, StepBoundary
 from client_hook.recovery.training import Training
 from client_hook.recovery.update_guard import UpdateGuard
 from client_hook.signals import Reading, Senses
-from trainguard.wire import Command, Evaluation, Observation, Receipt, RunDescription, RunState, WireModel
+from trainguard.wire import Command, Evaluation, Finding, Observation, Receipt, RunDescription, RunState, WireModel
 
 _logger = logging.getLogger("trainguard")
 Batch = TypeVar("Batch")
@@ -90,7 +90,8 @@ class TrainingHook:
         self._boundary = StepBoundary(training, journal, clock)
         self._inbox: deque[Command | Concern] = deque()
         self._commands: deque[Command] = deque()
-        self._pending: tuple[Observation, Reading] | None = None
+        self._pending: tuple[int, int, float, Reading] | None = None
+        self._worker_runs = False
         self._accumulated: list[Any] = []
         self._has_announced_end = False
         self._follows = False
@@ -126,8 +127,8 @@ class TrainingHook:
         """Tell the hook that an optimizer step was made; once per step, after ``optimizer.step()``.
 
         ``loss`` is a tensor with one element or a number; left out, it is the mean of what ``accumulate`` was
-        given. Further numbers become signals; ``grad_norm`` is taken as the norm before clipping. Applies at
-        most one command, here and nowhere else.
+        given. Further numbers become signals; ``grad_norm`` is taken as the norm before clipping, and ``samples``
+        and ``tokens`` of this step give a throughput. Applies at most one command, here and nowhere else.
 
         Raises:
             TrainingHalted: every remedy was tried, or a person asked for it.
@@ -269,34 +270,50 @@ class TrainingHook:
 
     # -- one observation ----------------------------------------------------------------------------------------
 
-    def _note(self, step: int, loss: Any, signals: Mapping[str, Any]) -> None:
+    def _note(self, step: int, loss: Any, signals: dict[str, Any]) -> None:
         if self._guard.tripped:
             return
         self._rhythm.observed()
         if loss is None and self._accumulated:
             loss = sum(self._accumulated) / len(self._accumulated)
         self._accumulated = []
-        extra = dict(signals)
         if self._training.rate.scale != 1.0:
-            extra.setdefault("lr_scale", self._training.rate.scale)
+            signals.setdefault("lr_scale", self._training.rate.scale)
         waited = self._training.data.take_wait_seconds()
         if waited is not None:
-            extra.setdefault("data_wait_seconds", waited)
-        reading = self._senses.reading(loss, extra)
+            signals.setdefault("data_wait_seconds", waited)
+        reading = self._senses.reading(loss, signals)
         # On CUDA the values of this step are still on their way; those of the last one have arrived.
         self._send_pending()
-        where = Observation(self._training.position.attempt, step, self._clock(), {})
-        self._pending = (where, reading)
+        self._pending = (self._training.position.attempt, step, self._clock(), reading)
         if reading.ready():
             self._send_pending()
 
     def _send_pending(self) -> None:
         if self._pending is None:
             return
-        where, reading = self._pending
+        attempt, step, observed_at, reading = self._pending
         self._pending = None
         values = self._senses.read(reading)
-        self._outbox.put(Observation(where.attempt, where.step, where.observed_at, values))
+        self._outbox.put(Observation(attempt, step, observed_at, values))
+        for remark in self._senses.take_remarks():
+            self._say(remark, attempt, step)
+
+    def _say(self, remark: str, attempt: int, step: int) -> None:
+        """In the log, and to the service as a finding: what it says cannot travel as a number."""
+        sentence = f"At step {step}, {remark}."
+        _logger.warning("%s", sentence)
+        self._put(
+            Finding(
+                kind="non_finite",
+                severity="info",
+                detector="first_nonfinite",
+                attempt=attempt,
+                step=step,
+                onset_step=step,
+                message=sentence,
+            )
+        )
 
     def _at_boundary(self) -> Handled | None:
         handled = self._look_for_command()
@@ -307,8 +324,10 @@ class TrainingHook:
     def _look_for_command(self) -> Handled | None:
         if self._is_synchronous:
             self._worker.exchange()
-        elif not self._worker.is_alive:
+        elif not self._worker_runs:
             self._worker.start()
+            # Asked until it runs and never again: asking a thread whether it lives takes its lock, at 2 µs.
+            self._worker_runs = self._worker.is_alive
         self._take_in()
         return self._handle_one()
 
@@ -337,7 +356,9 @@ class TrainingHook:
             message = self._inbox.popleft()
             if isinstance(message, Command):
                 self._commands.append(message)
-            elif (
+                continue
+            self._senses.look_closely()
+            if (
                 message.is_critical
                 and self._training.keeper is not None
                 and message.attempt == self._training.position.attempt
@@ -444,6 +465,7 @@ class TrainingHook:
         """Take the hook's hands off the optimizers; safe to call twice."""
         for handle in self._handles:
             handle.remove()
+        self._senses.close()
 
     def _close(self, state: RunState, timeout: float) -> None:
         if self._has_announced_end:

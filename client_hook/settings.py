@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from pydantic import ValidationError
 
 from client_hook.errors import AttachError
+from client_hook.signals import SenseOptions
 from trainguard.policy import Playbook
 from trainguard.wire import Mode
 
@@ -39,6 +40,7 @@ class HookSettings:
     sensitivity: str
     playbook: Playbook | None
     tags: dict[str, str] = field(default_factory=dict)
+    senses: SenseOptions = field(default_factory=SenseOptions)
 
     @classmethod
     def from_arguments(
@@ -56,6 +58,10 @@ class HookSettings:
         sensitivity: str,
         playbook: Playbook | Mapping[str, Any] | None,
         tags: Mapping[str, str] | None,
+        layers_every: int | None = 50,
+        exact_update_ratio_every: int | None = None,
+        trace_modules: bool = False,
+        activations: str | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> HookSettings:
         """Check the arguments and fill in ``TRAINGUARD_SERVER``, ``TRAINGUARD_TOKEN``, ``TRAINGUARD_PROJECT``."""
@@ -81,6 +87,12 @@ class HookSettings:
             sensitivity=sensitivity,
             playbook=_playbook(playbook),
             tags=_tags(tags),
+            senses=SenseOptions(
+                layers_every=_positive_or_never("layers_every", layers_every),
+                exact_update_ratio_every=_positive_or_never("exact_update_ratio_every", exact_update_ratio_every),
+                trace_modules=bool(trace_modules),
+                activations=_pattern(activations),
+            ),
         )
 
 
@@ -117,6 +129,18 @@ def _positive(argument: str, value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise AttachError(f"{argument}={value!r} is not usable; give a whole number of at least 1")
     return value
+
+
+def _positive_or_never(argument: str, value: object) -> int | None:
+    return None if value is None else _positive(argument, value)
+
+
+def _pattern(activations: object) -> str | None:
+    if activations is not None and not isinstance(activations, str):
+        raise AttachError(
+            f"activations={activations!r} is no pattern; give a string of module names such as 'transformer.h.*'"
+        )
+    return activations
 
 
 def _playbook(playbook: object) -> Playbook | None:

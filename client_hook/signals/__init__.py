@@ -9,8 +9,8 @@ To add a signal: one file with a subclass of `Signal`, one line in ``SIGNALS``, 
 whose measurements it looks at. The contract suite in ``tests/client_hook/signals`` picks it up by itself.
 """
 
-from client_hook.signals.base import Signal, Watched
+from client_hook.signals.base import SenseOptions, Signal, Watched
 from client_hook.signals.reading import Reading, as_number
 from client_hook.signals.senses import SIGNALS, Senses
 
-__all__ = ["SIGNALS", "Reading", "Senses", "Signal", "Watched", "as_number"]
+__all__ = ["SIGNALS", "Reading", "SenseOptions", "Senses", "Signal", "Watched", "as_number"]

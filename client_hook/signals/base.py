@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -9,6 +10,22 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
+
+from client_hook.signals.sampling import ParameterSample
+
+
+@dataclass(frozen=True)
+class SenseOptions:
+    """What a user may ask of the signals beyond the default; ``attach`` has the same names."""
+
+    layers_every: int | None = 50
+    """Steps between two looks at every layer; ``None`` for never, not even on a finding."""
+    exact_update_ratio_every: int | None = None
+    """Steps between two exact update ratios, which copy the model; ``None`` to estimate always."""
+    trace_modules: bool = False
+    """Watch every module's output, to name the first that was non-finite."""
+    activations: str | None = None
+    """Modules whose outputs are measured, as a pattern of their names: ``transformer.h.*``."""
 
 
 @dataclass
@@ -23,23 +40,36 @@ class Watched:
     optimizers: Sequence[Optimizer]
     scaler: Any | None
     clock: Callable[[], float]
+    options: SenseOptions = field(default_factory=SenseOptions)
+    rate_factor: Callable[[], float] = lambda: 1.0
+    """What the scheduled rates are multiplied by at this update."""
+    samples: dict[int, ParameterSample] = field(default_factory=dict)
+    """By ``id(optimizer)``: the sampled parameters, before and after this step's update."""
+    remarks: list[str] = field(default_factory=list)
+    """What has to be said in words: sentences for the log and for the service, not yet taken."""
     gradient_norms: dict[int, Tensor] = field(default_factory=dict)
     parameter_norms: dict[int, Tensor] = field(default_factory=dict)
     alarmed: bool = False
     """The latest reading that reached the host held a non-finite norm. On an accelerator, where a norm cannot
     be looked at without waiting, this is what starts the counting: one step late, and no step waits."""
 
+    def is_bad(self, norm: Tensor | None) -> bool:
+        """Whether ``norm`` is known to be non-finite: now on the CPU, one step late on an accelerator."""
+        if norm is None:
+            return False
+        return self.alarmed if norm.device.type != "cpu" else not math.isfinite(norm.item())
+
 
 class Signal(ABC):
     """One measurement per optimizer step, made of up to four moments in the order of time.
 
     Several optimizers may be stepped per observation, and the same one several times; the last step of each
-    counts. All moments run on the training thread, under ``torch.no_grad()``; those a signal has no use for, it
-    leaves as they are here: empty.
+    counts. All moments run on the training thread, those around the update under ``torch.no_grad()``; those a
+    signal has no use for, it leaves as they are here: empty, and they are not even called.
     """
 
     names: ClassVar[tuple[str, ...]]
-    """Every name that `collect` or `interpret` may put out."""
+    """Every name that `collect` or `interpret` may put out; one that ends in ``/`` is the beginning of a name."""
 
     def __init__(self, watched: Watched) -> None:
         self.watched = watched
@@ -49,6 +79,11 @@ class Signal(ABC):
 
     def after_update(self, optimizer: Optimizer) -> None:  # noqa: B027
         """In the optimizer's step post-hook, after the rate multiplier was taken off."""
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether this training has nothing for it to measure: known at the start, and then no step asks it."""
+        return False
 
     @abstractmethod
     def collect(self) -> dict[str, Tensor | float]:
@@ -60,3 +95,6 @@ class Signal(ABC):
     def forget_step(self) -> None:
         """Drop what was measured of a step that will not be observed: the model was just put back."""
         self.collect()
+
+    def close(self) -> None:  # noqa: B027
+        """Take off whatever was hung on the model."""

@@ -58,6 +58,8 @@ class GradientNorm(Signal):
 
     def collect(self) -> dict[str, Tensor | float]:
         """Over all optimizers: the measured norm, and the told one where there is one."""
+        if not self.watched.gradient_norms and not self._told and self._told_now is None:
+            return {}
         values: dict[str, Tensor | float] = {}
         measured = together(list(self.watched.gradient_norms.values()))
         if measured is not None:

@@ -1,4 +1,4 @@
-"""The rate as the schedule set it."""
+"""The rates: as the schedule set them, and as the update was made with them."""
 
 from __future__ import annotations
 
@@ -10,47 +10,77 @@ from torch.optim import Optimizer
 
 from client_hook.signals.base import Signal, Watched
 
+MAX_GROUPS = 16
+
 
 class LearningRate(Signal):
-    """The highest rate among the groups of the optimizers stepped, read before the multiplier is applied.
+    """``learning_rate`` is the highest rate among the groups of the optimizers stepped, before the multiplier.
 
     Read *at* the step: by the time of ``observe`` some loops have stepped their scheduler and some have not.
     A rate that is a tensor is copied, because the multiplier changes it in place.
+
+    ``effective_learning_rate/k`` is what group ``k`` was updated with: the scheduled rate times the multiplier,
+    a second warm-up included. Put out only where it says more than ``learning_rate`` does: with several groups
+    (counted through all optimizers, the first 16) or with a multiplier in force.
     """
 
-    names: ClassVar[tuple[str, ...]] = ("learning_rate",)
+    names: ClassVar[tuple[str, ...]] = (
+        "learning_rate",
+        *(f"effective_learning_rate/{index}" for index in range(MAX_GROUPS)),
+    )
 
     def __init__(self, watched: Watched) -> None:
         super().__init__(watched)
-        self._rates: dict[int, Tensor | float] = {}
+        self._rates: dict[int, list[Tensor | float]] = {}
+        self._factor = 1.0
 
     def before_update(self, optimizer: Optimizer) -> None:
         """Read this optimizer's rates."""
-        rate = _highest(optimizer)
-        if rate is not None:
-            self._rates[id(optimizer)] = rate
+        self._rates[id(optimizer)] = _rates_of(optimizer)
+        self._factor = self.watched.rate_factor()
 
     def collect(self) -> dict[str, Tensor | float]:
         """Where no optimizer was stepped (a scaler skipped it), the rates that stand now."""
-        rates = list(self._rates.values())
-        self._rates.clear()
-        if not rates:
-            rates = [rate for rate in map(_highest, self.watched.optimizers) if rate is not None]
-        return {"learning_rate": _maximum(rates)} if rates else {}
+        stepped, self._rates = self._rates, {}
+        if not stepped:
+            standing: list[Tensor | float] = []
+            for optimizer in self.watched.optimizers:
+                standing += _rates_of(optimizer)
+            return {"learning_rate": _maximum(standing)} if standing else {}
+        every = [rate for rates in stepped.values() for rate in rates]
+        if not every:
+            return {}
+        values = {"learning_rate": _maximum(every)}
+        if len(self.watched.optimizers) > 1 or len(every) > 1 or self._factor != 1.0:
+            index = 0
+            for optimizer in self.watched.optimizers:
+                rates = stepped.get(id(optimizer))
+                if rates is None:
+                    index += len(optimizer.param_groups)
+                    continue
+                for rate in rates:
+                    if index < MAX_GROUPS:
+                        values[f"effective_learning_rate/{index}"] = rate * self._factor
+                    index += 1
+        return values
 
 
-def _highest(optimizer: Optimizer) -> Tensor | float | None:
+def _rates_of(optimizer: Optimizer) -> list[Tensor | float]:
     rates: list[Tensor | float] = []
     for group in optimizer.param_groups:
         rate = group.get("lr")
-        if isinstance(rate, Tensor):
+        if type(rate) is float:
+            rates.append(rate)
+        elif isinstance(rate, Tensor):
             rates.append(rate.detach().clone().reshape(()) if rate.is_cuda else float(rate))
         elif rate is not None:
             rates.append(float(rate))
-    return _maximum(rates) if rates else None
+    return rates
 
 
 def _maximum(rates: list[Tensor | float]) -> Tensor | float:
+    if len(rates) == 1:
+        return rates[0]
     on_device = [rate for rate in rates if isinstance(rate, Tensor)]
     numbers = [float(rate) for rate in rates if not isinstance(rate, Tensor)]
     if not on_device:

@@ -14,6 +14,11 @@ class LossScale(Signal):
 
     names: ClassVar[tuple[str, ...]] = ("loss_scale",)
 
+    @property
+    def is_idle(self) -> bool:
+        """Without a scaler."""
+        return self.watched.scaler is None
+
     def collect(self) -> dict[str, Tensor | float]:
         """The scale in force now; after ``scaler.update()`` that is the one of the next step."""
         scaler = self.watched.scaler

@@ -50,8 +50,10 @@ class NonFiniteGradients(Signal):
 
     def interpret(self, values: dict[str, float]) -> None:
         """Fill in what was not counted."""
+        if "nonfinite_grads" in values:
+            return
         norms = [values[name] for name in ("grad_norm", "grad_norm_clipped") if name in values]
-        if "nonfinite_grads" not in values and norms:
+        if norms:
             values["nonfinite_grads"] = 0.0 if all(map(math.isfinite, norms)) else 1.0
 
     def _count(self, optimizer: Optimizer) -> None:

@@ -22,6 +22,8 @@ def as_number(name: str, value: Any) -> Tensor | float:
     TypeError
         Where ``value`` is not one real number; the message names ``name``.
     """
+    if type(value) is float:
+        return value
     if isinstance(value, Tensor):
         if value.numel() != 1 or value.is_complex():
             kind = "complex" if value.is_complex() else f"of shape {tuple(value.shape)}"
@@ -68,7 +70,7 @@ class Reading:
         self._coming: list[tuple[list[str], Tensor, Any]] = []
         on_device: dict[torch.device, list[str]] = {}
         for name, value in values.items():
-            if not isinstance(value, Tensor):
+            if type(value) is float or not isinstance(value, Tensor):
                 self.values[name] = value
             elif value.device.type == "cuda":
                 self.values[name] = math.nan  # keeps the names in order; replaced on arrival
@@ -89,7 +91,7 @@ class Reading:
 
     def ready(self) -> bool:
         """Whether every value can be read without waiting."""
-        return all(event.query() for _, _, event in self._coming)
+        return not self._coming or all(event.query() for _, _, event in self._coming)
 
     def wait(self) -> dict[str, float]:
         """The values, in the order they were given; waits for the device only if they have not arrived."""

@@ -23,6 +23,11 @@ class Choice:
     offset: int
     stride: int
 
+    @property
+    def taken(self) -> int:
+        """How many elements that are."""
+        return len(range(self.offset, self.numel, self.stride))
+
     @classmethod
     def of(cls, numel: int, chance: random.Random) -> Choice:
         """All of a small tensor, about `SAMPLES_PER_TENSOR` of a larger one.
@@ -47,9 +52,17 @@ class _Kind:
     CHUNK = 32_000
     """Below the length at which an elementwise operation wakes the thread pool, for more than it saves."""
 
-    def __init__(self, device: torch.device, dtype: torch.dtype, views: list[Tensor], weights: list[float]):
+    def __init__(
+        self,
+        device: torch.device,
+        dtype: torch.dtype,
+        views: list[Tensor],
+        weights: list[float],
+        parameters: list[Tensor],
+    ) -> None:
         self.views = views
-        sizes = [view.numel() for view in views]
+        self.parameters = parameters
+        self.sizes = sizes = [view.numel() for view in views]
         self.before = torch.empty(sum(sizes), dtype=dtype, device=device)
         self.after = torch.empty_like(self.before)
         self._wide = torch.float32 if dtype in HALF_TYPES else dtype
@@ -76,6 +89,13 @@ class _Kind:
         assert whole is not None
         assert change is not None
         return whole, change
+
+    def norms_by_tensor(self) -> tuple[list[Tensor], list[Tensor]]:
+        """The same for each tensor by itself; to be called between `swap` and the next `gather`."""
+        after, before = self.before.to(self._wide), self.after.to(self._wide)
+        parameters = torch._foreach_norm(torch.split(after * self._weights, self.sizes))
+        update = torch._foreach_norm(torch.split((after - before).mul_(self._weights), self.sizes))
+        return list(parameters), list(update)
 
     def swap(self) -> None:
         """What is after this step is before the next."""
@@ -134,6 +154,30 @@ class ParameterSample:
         assert update is not None
         return parameters, update
 
+    def norms_by_parameter(self) -> dict[int, tuple[Tensor, Tensor]]:
+        """By ``id(parameter)``: what the last `after` measured, for each tensor by itself."""
+        norms: dict[int, tuple[Tensor, Tensor]] = {}
+        for kind in self._kinds:
+            for parameter, *pair in zip(kind.parameters, *kind.norms_by_tensor()):
+                norms[id(parameter)] = (pair[0], pair[1])
+        return norms
+
+    def elements_of(self, parameter: Tensor, tensor: Tensor) -> Tensor | None:
+        """The sampled elements of what has a parameter's shape: its gradient, or a moment of the optimizer.
+
+        ``None`` where the parameter is not sampled or the tensor lies otherwise in memory.
+        """
+        choice = self._choices.get(id(parameter))
+        if choice is None or tensor.layout is not torch.strided or tensor.stride() != parameter.stride():
+            return None
+        flat, _ = _flat(tensor)
+        return flat[choice.offset :: choice.stride] if flat.numel() == choice.numel else None
+
+    def weight_of(self, parameter: Tensor) -> float:
+        """How many elements of a sampled parameter each sampled one stands for."""
+        choice = self._choices[id(parameter)]
+        return choice.numel / choice.taken
+
     def forget(self) -> None:
         """The parameters were put back: the next `before` copies anew."""
         self._is_before_known = False
@@ -154,9 +198,11 @@ class ParameterSample:
                 kind.views = group
             return
         self._parameters, self._shape_key = parameters, key
-        weight_of = {id(view): weight for view, weight in zip(views, weights)}
+        of_view = {id(view): pair for view, pair in zip(views, zip(weights, parameters))}
         self._kinds = [
-            _Kind(device, dtype, group, [weight_of[id(view)] for view in group])
+            _Kind(
+                device, dtype, group, [of_view[id(view)][0] for view in group], [of_view[id(view)][1] for view in group]
+            )
             for (device, dtype), group in groups.items()
         ]
         self._is_before_known = False
@@ -183,6 +229,8 @@ def _flat(parameter: Tensor) -> tuple[Tensor, int]:
     if tensor.is_complex():
         tensor = torch.view_as_real(tensor.resolve_conj())
     numel = tensor.numel()
+    if tensor.is_contiguous():
+        return tensor.view(-1), numel
     while True:
         ordered = tensor.permute(sorted(range(tensor.dim()), key=tensor.stride, reverse=True))
         if ordered.is_contiguous():

@@ -11,14 +11,19 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from client_hook.signals.base import Signal, Watched
+from client_hook.signals.activations import Activations
+from client_hook.signals.adam_rms import AdamRms
+from client_hook.signals.base import SenseOptions, Signal, Watched
+from client_hook.signals.first_nonfinite import FirstNonFinite
 from client_hook.signals.gradient_norm import GradientNorm
+from client_hook.signals.layers import Layers
 from client_hook.signals.learning_rate import LearningRate
 from client_hook.signals.loss_scale import LossScale
 from client_hook.signals.nonfinite_gradients import NonFiniteGradients
 from client_hook.signals.nonfinite_parameters import NonFiniteParameters
 from client_hook.signals.reading import Reading, as_number, checked_name
 from client_hook.signals.step_seconds import StepSeconds
+from client_hook.signals.throughput import Throughput
 from client_hook.signals.update_ratio import UpdateRatio
 from client_hook.signals.update_skipped import UpdateSkipped
 
@@ -30,9 +35,16 @@ SIGNALS: tuple[type[Signal], ...] = (
     NonFiniteParameters,
     LossScale,
     UpdateSkipped,
+    AdamRms,
+    FirstNonFinite,
+    Layers,
+    Activations,
     StepSeconds,
+    Throughput,
 )
 """Every signal, in the order in which they look; a later one may use what an earlier one measured."""
+
+_NORMS = ("grad_norm", "grad_norm_clipped", "param_norm")
 
 _S = TypeVar("_S", bound=Signal)
 
@@ -52,11 +64,20 @@ class Senses:
         *,
         scaler: Any | None = None,
         clock: Callable[[], float] = time.perf_counter,
+        options: SenseOptions | None = None,
+        rate_factor: Callable[[], float] = lambda: 1.0,
     ) -> None:
-        self.watched = Watched(model, tuple(optimizers), scaler, clock)
+        self.watched = Watched(model, tuple(optimizers), scaler, clock, options or SenseOptions(), rate_factor)
         self.signals: tuple[Signal, ...] = tuple(signal(self.watched) for signal in SIGNALS)
         self._gradient_norm = self._find(GradientNorm)
         self._update_skipped = self._find(UpdateSkipped)
+        self._layers = self._find(Layers)
+        # Bound once: a step asks each signal for four moments, most of which most signals leave empty.
+        busy = [signal for signal in self.signals if not signal.is_idle]
+        self._before = [signal.before_update for signal in busy if _has(signal, "before_update")]
+        self._after = [signal.after_update for signal in busy if _has(signal, "after_update")]
+        self._collect = [signal.collect for signal in busy]
+        self._interpret = [signal.interpret for signal in busy if _has(signal, "interpret")]
 
     def _find(self, kind: type[_S]) -> _S:
         return next(signal for signal in self.signals if isinstance(signal, kind))
@@ -64,14 +85,14 @@ class Senses:
     @torch.no_grad()
     def before_update(self, optimizer: Optimizer) -> None:
         """First thing in the step pre-hook: before the guard, and before the rate multiplier is applied."""
-        for signal in self.signals:
-            signal.before_update(optimizer)
+        for look in self._before:
+            look(optimizer)
 
     @torch.no_grad()
     def after_update(self, optimizer: Optimizer) -> None:
         """Last thing in the step post-hook: after the rate multiplier was taken off."""
-        for signal in self.signals:
-            signal.after_update(optimizer)
+        for look in self._after:
+            look(optimizer)
 
     def norm_seen(self, norm: Tensor | float) -> None:
         """The global norm of the unscaled gradients before clipping, told by who clips."""
@@ -90,7 +111,6 @@ class Senses:
         """The guard kept this step's update away; a 0-dim flag where only the device knows."""
         self._update_skipped.mark(skipped)
 
-    @torch.no_grad()
     def reading(self, loss: Any, extra: Mapping[str, Any] | None = None) -> Reading:
         """Everything measured since the last call, with the user's loss and numbers, which win over ours.
 
@@ -100,24 +120,51 @@ class Senses:
             Where the loss or an extra is not one real number, or has a name that cannot be sent. What was
             measured is forgotten all the same, so the next step is not mixed with this one.
         """
+        # No `torch.no_grad` here, at 2 µs: what was measured has no graph, and what is given is detached.
         values: dict[str, Tensor | float] = {}
-        for signal in self.signals:
-            values.update(signal.collect())
+        for collect in self._collect:
+            measured = collect()
+            if measured:
+                values.update(measured)
         given: dict[str, Tensor | float] = {} if loss is None else {"loss": as_number("loss", loss)}
-        for name, value in (extra or {}).items():
-            given[checked_name(name)] = as_number(name, value)
-        return Reading({**given, **{name: value for name, value in values.items() if name not in given}})
+        if extra:
+            for name, value in extra.items():
+                given[checked_name(name)] = as_number(name, value)
+        return Reading({**given, **values, **given})
 
     def read(self, reading: Reading) -> dict[str, float]:
         """The numbers, rightly labelled. Call it once per reading, in step order."""
         values = reading.wait()
-        for signal in self.signals:
-            signal.interpret(values)
-        norms = (values.get(name) for name in ("grad_norm", "grad_norm_clipped", "param_norm"))
-        self.watched.alarmed = any(norm is not None and not math.isfinite(norm) for norm in norms)
+        watched, watched.alarmed = self.watched, False
+        for name in _NORMS:
+            norm = values.get(name)
+            if norm is not None and not math.isfinite(norm):
+                watched.alarmed = True
+        for interpret in self._interpret:
+            interpret(values)
         return values
+
+    def take_remarks(self) -> list[str]:
+        """Sentences about what was read since the last call; mostly none."""
+        if not self.watched.remarks:
+            return []
+        remarks, self.watched.remarks = self.watched.remarks, []
+        return remarks
+
+    def look_closely(self) -> None:
+        """Something was found: measure every layer at the next step."""
+        self._layers.look_soon()
 
     def forget_step(self) -> None:
         """After a rollback or restart put the model back: what was measured so far belongs to no step."""
         for signal in self.signals:
             signal.forget_step()
+
+    def close(self) -> None:
+        """Take off whatever was hung on the model."""
+        for signal in self.signals:
+            signal.close()
+
+
+def _has(signal: Signal, moment: str) -> bool:
+    return getattr(type(signal), moment) is not getattr(Signal, moment)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -54,6 +55,17 @@ def gradients_of(optimizer: Optimizer) -> list[Tensor]:
         if values.numel():
             gradients.append(values)
     return gradients
+
+
+def floating_tensors_in(output: Any) -> list[Tensor]:
+    """The real floating-point tensors in what a module gave back, through tuples, lists and mappings."""
+    if isinstance(output, Tensor):
+        return [output.detach()] if output.is_floating_point() and output.numel() else []
+    if isinstance(output, Mapping):
+        output = list(output.values())
+    if isinstance(output, (tuple, list)):
+        return [tensor for part in output for tensor in floating_tensors_in(part)]
+    return []
 
 
 def by_kind(tensors: Iterable[Tensor]) -> dict[tuple[torch.device, torch.dtype], list[Tensor]]:

@@ -41,6 +41,9 @@ class UpdateSkipped(Signal):
         """Nothing where there is neither scaler nor guard to skip a step."""
         scaler = self.watched.scaler
         has_scaler = scaler is not None and scaler.is_enabled()
+        if not (has_scaler or self._flags):
+            self._was_updated = False
+            return {}
         flags, self._flags = self._flags, []
         if has_scaler and not self._was_updated:
             flags.append(True)

@@ -26,6 +26,23 @@ def test_it_is_the_highest_of_all_groups_of_all_optimizers() -> None:
     assert watch.observe()["learning_rate"] == pytest.approx(0.3)
 
 
+def test_what_each_group_was_really_updated_with_stands_beside_it() -> None:
+    first, second, third = parameters(3)
+    optimizers = [
+        torch.optim.SGD([{"params": [first], "lr": 0.1}, {"params": [second], "lr": 0.3}], lr=0.0),
+        torch.optim.AdamW([third], lr=torch.tensor(0.2)),
+    ]
+    watch = Watch(nn.ParameterList([first, second, third]), *optimizers, rate_factor=lambda: 0.5)
+    optimizers[1].step()
+    only = watch.observe()
+    assert only["effective_learning_rate/2"] == pytest.approx(0.1)
+    assert "effective_learning_rate/0" not in only
+    optimizers[0].step()
+    values = watch.observe()
+    assert [values[f"effective_learning_rate/{index}"] for index in range(2)] == [0.05, 0.15]
+    assert values["learning_rate"] == 0.3
+
+
 @pytest.mark.parametrize("scheduler_first", [True, False])
 def test_it_is_the_rate_that_made_the_step_whenever_the_scheduler_is_called(scheduler_first: bool) -> None:
     (parameter,) = parameters(1)

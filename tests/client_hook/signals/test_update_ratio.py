@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from client_hook.signals import SenseOptions
 from client_hook.signals.sampling import SAMPLES_PER_TENSOR, Choice
 from tests.client_hook.signals.watching import Watch, exact_norm, loss_of, seeded
 
@@ -166,3 +167,19 @@ def test_of_two_optimizers_the_one_that_had_no_turn_adds_no_update() -> None:
         expected = exact_norm([torch.full((4 * len(turns),), 0.1)])
         assert values["update_norm"] == pytest.approx(expected, rel=1e-4)
     assert values["param_norm"] == pytest.approx(exact_norm([first, second]), rel=1e-4)
+
+
+def test_every_so_often_it_is_exact_where_asked_for() -> None:
+    model = seeded(Sized)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    watch = Watch(model, optimizer, options=SenseOptions(exact_update_ratio_every=3))
+    errors = []
+    for step in range(6):
+        before = [p.detach().clone() for p in model.parameters()]
+        optimizer.zero_grad()
+        loss_of(model, step).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        parameters, update = exact(model, before)
+        errors.append(abs(watch.observe()["update_ratio"] / (update / parameters) - 1))
+    assert max(errors[2], errors[5]) < 1e-5
+    assert min(errors[0], errors[1], errors[3], errors[4]) > 1e-5

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from client_hook.signals import Senses
+from client_hook.signals import SenseOptions, Senses
 
 
 class Watch:
@@ -22,8 +22,10 @@ class Watch:
         *optimizers: Optimizer,
         scaler: Any | None = None,
         clock: Callable[[], float] = lambda: 0.0,
+        options: SenseOptions | None = None,
+        rate_factor: Callable[[], float] = lambda: 1.0,
     ) -> None:
-        self.senses = Senses(model, optimizers, scaler=scaler, clock=clock)
+        self.senses = Senses(model, optimizers, scaler=scaler, clock=clock, options=options, rate_factor=rate_factor)
         for optimizer in optimizers:
             optimizer.register_step_pre_hook(lambda one, args, kwargs: self.senses.before_update(one))
             optimizer.register_step_post_hook(lambda one, args, kwargs: self.senses.after_update(one))
