@@ -30,6 +30,9 @@ MAX_OBSERVATIONS = 10_000
 MAX_REPORTS = 500
 """Other messages per envelope; also keeps the number of blocks, which attempts and marks split, within 1,000."""
 
+MAX_EMPTY_CELLS = 2_000
+"""Unmeasured values per block: the 200 signals of every layer, looked at once in 50 steps, widen no long block."""
+
 FIELDS: dict[type[object], str] = {
     AttemptReport: "attempts",
     Evaluation: "evaluations",
@@ -64,6 +67,7 @@ def blocks_of(observations: Iterable[Observation]) -> Iterator[list[Observation]
     """
     block: list[Observation] = []
     names: set[str] = set()
+    measured = 0
     for row in observations:
         widened = names.union(row.signals) if not row.signals.keys() <= names else names
         if block and (
@@ -71,10 +75,12 @@ def blocks_of(observations: Iterable[Observation]) -> Iterator[list[Observation]
             or row.step <= block[-1].step
             or len(block) >= MAX_STEPS_PER_BLOCK
             or len(widened) > MAX_SIGNALS_PER_BLOCK
+            or (len(block) + 1) * len(widened) - measured - len(row.signals) > MAX_EMPTY_CELLS
         ):
             yield block
-            block, widened = [], set(row.signals)
+            block, widened, measured = [], set(row.signals), 0
         block.append(row)
+        measured += len(row.signals)
         names = widened
     if block:
         yield block

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from client_hook.delivery.packing import Addressee, pack
+from client_hook.delivery.packing import Addressee, blocks_of, pack
 from tests.client_hook.delivery.bench import RUN, SENDER, acknowledgement, evaluation, observation
 from trainguard.wire import AttemptReport, Envelope, Observation
 from trainguard.wire.observation import MAX_SIGNALS_PER_BLOCK
@@ -79,3 +79,14 @@ def test_an_envelope_is_of_the_latest_attempt_that_it_reports() -> None:
 def test_an_empty_envelope_is_an_envelope() -> None:
     envelope, _ = packed([])
     assert envelope.blocks == []
+
+
+def test_a_row_with_every_layer_does_not_widen_a_long_block() -> None:
+    layers = {f"grad_norm/h.{index}": 1.0 for index in range(190)}
+    rows = [Observation(0, step, 0.0, {"loss": 1.0, **(layers if step % 50 == 49 else {})}) for step in range(10_000)]
+    blocks = list(blocks_of(rows))
+    assert [row for block in blocks for row in block] == rows
+    assert len(blocks) < 500
+    for block in blocks:
+        names = {name for row in block for name in row.signals}
+        assert len(block) * len(names) - sum(len(row.signals) for row in block) <= 2_000
