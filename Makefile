@@ -8,7 +8,7 @@ TORCH ?= torch==2.13.0
 SCENARIO ?= lr-bug
 PYTEST_WORKERS ?= 2
 
-.PHONY: help demo test check format serve dashboards clean system
+.PHONY: help demo test check format serve dashboards bench-hook clean system
 
 help:
 	@echo "make demo    train a small GPT that goes wrong and is recovered (SCENARIO=lr-bug or bad-data)"
@@ -55,6 +55,18 @@ serve: $(VENV)/.demo
 
 dashboards: $(VENV)/.dev
 	$(BIN)/python -m dashboards.grafana.generate
+
+# The peers have an environment of their own, which sees the project's; their versions are nobody else's business.
+$(VENV)/bench/.done: $(VENV)/.dev
+	$(BIN)/python -m venv $(VENV)/bench
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+	  > "$$($(VENV)/bench/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/project.pth"
+	$(VENV)/bench/bin/python -m pip --disable-pip-version-check install --quiet -e '.[bench]'
+	@touch $@
+
+# About ten minutes; a busy machine spoils the numbers.
+bench-hook: $(VENV)/bench/.done
+	$(VENV)/bench/bin/python -m benchmarks.hook
 
 # The servers that the tests run for real. Where root and apt are missing, their tests are skipped with a reason.
 system:

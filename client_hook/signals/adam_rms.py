@@ -19,8 +19,8 @@ class AdamRms(Signal):
 
     About 1 as long as ``v`` knows the size of the gradients; well above, the second moment is out of date, the
     update too large, and a spike follows some steps later (Wortsman et al. 2023, "Stable and low-precision
-    training", section 3.4, there per tensor). Estimated on the elements that the update ratio samples; over all
-    of them it costs 43 ms where sampling costs under 1.
+    training", section 3.4, there per tensor). Estimated on an eighth of the elements that the update ratio samples;
+    over all of them it costs 43 ms where sampling costs one.
 
     Measured for every optimizer whose state has ``exp_avg_sq`` in the shape of the parameter: Adam, AdamW and
     their kin. Only dense gradients take part. Weight decay as AdamW does it is none of the gradient; Adam's own
@@ -28,6 +28,7 @@ class AdamRms(Signal):
     """
 
     names: ClassVar[tuple[str, ...]] = ("adam_rms",)
+    measures_updates_only: ClassVar[bool] = True
 
     def __init__(self, watched: Watched) -> None:
         super().__init__(watched)
@@ -52,6 +53,8 @@ class AdamRms(Signal):
 
     def collect(self) -> dict[str, Tensor | float]:
         """Over all optimizers that were stepped."""
+        if not self._measured:
+            return {}
         measured, self._measured = list(self._measured.values()), {}
         norm = together([norm for norm, _ in measured])
         return {} if norm is None else {"adam_rms": norm / math.sqrt(sum(elements for _, elements in measured))}

@@ -71,6 +71,9 @@ class Signal(ABC):
     names: ClassVar[tuple[str, ...]]
     """Every name that `collect` or `interpret` may put out; one that ends in ``/`` is the beginning of a name."""
 
+    measures_updates_only: ClassVar[bool] = False
+    """Whether nothing can come of it where no optimizer was stepped since the last `collect`; then it is not asked."""
+
     def __init__(self, watched: Watched) -> None:
         self.watched = watched
 

@@ -32,6 +32,7 @@ class Layers(Signal):
     """
 
     names: ClassVar[tuple[str, ...]] = tuple(f"{kind}/" for kind in KINDS)
+    measures_updates_only: ClassVar[bool] = True
 
     def __init__(self, watched: Watched) -> None:
         super().__init__(watched)

@@ -20,6 +20,7 @@ class NonFiniteGradients(Signal):
     """
 
     names: ClassVar[tuple[str, ...]] = ("nonfinite_grads",)
+    measures_updates_only: ClassVar[bool] = True
 
     def __init__(self, watched: Watched) -> None:
         super().__init__(watched)

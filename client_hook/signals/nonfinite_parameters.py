@@ -20,6 +20,7 @@ class NonFiniteParameters(Signal):
     """
 
     names: ClassVar[tuple[str, ...]] = ("nonfinite_params",)
+    measures_updates_only: ClassVar[bool] = True
 
     def __init__(self, watched: Watched) -> None:
         super().__init__(watched)

@@ -77,6 +77,8 @@ class Senses:
         self._before = [signal.before_update for signal in busy if _has(signal, "before_update")]
         self._after = [signal.after_update for signal in busy if _has(signal, "after_update")]
         self._collect = [signal.collect for signal in busy]
+        self._collect_without_update = [signal.collect for signal in busy if not signal.measures_updates_only]
+        self._was_updated = False
         self._interpret = [signal.interpret for signal in busy if _has(signal, "interpret")]
 
     def _find(self, kind: type[_S]) -> _S:
@@ -85,6 +87,7 @@ class Senses:
     @torch.no_grad()
     def before_update(self, optimizer: Optimizer) -> None:
         """First thing in the step pre-hook: before the guard, and before the rate multiplier is applied."""
+        self._was_updated = True
         for look in self._before:
             look(optimizer)
 
@@ -122,7 +125,8 @@ class Senses:
         """
         # No `torch.no_grad` here, at 2 µs: what was measured has no graph, and what is given is detached.
         values: dict[str, Tensor | float] = {}
-        for collect in self._collect:
+        collects, self._was_updated = self._collect if self._was_updated else self._collect_without_update, False
+        for collect in collects:
             measured = collect()
             if measured:
                 values.update(measured)
