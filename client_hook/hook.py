@@ -328,6 +328,8 @@ class TrainingHook:
             self._worker.start()
             # Asked until it runs and never again: asking a thread whether it lives takes its lock, at 2 µs.
             self._worker_runs = self._worker.is_alive
+        if not self._inbox and not self._commands:
+            return None
         self._take_in()
         return self._handle_one()
 

@@ -69,6 +69,9 @@ class FirstNonFinite(Signal):
 
     def interpret(self, values: dict[str, float]) -> None:
         """From places to names, once in a stretch."""
+        if "first_nonfinite_module" not in values and "first_nonfinite_parameter" not in values:
+            self._is_bad_stretch = self._is_bad_stretch and self.watched.alarmed
+            return
         module = values.pop("first_nonfinite_module", -1.0)
         parameter = values.pop("first_nonfinite_parameter", -1.0)
         is_scaled = self.watched.scaler is not None and self.watched.scaler.is_enabled()

@@ -53,9 +53,9 @@ class NonFiniteGradients(Signal):
         """Fill in what was not counted."""
         if "nonfinite_grads" in values:
             return
-        norms = [values[name] for name in ("grad_norm", "grad_norm_clipped") if name in values]
-        if norms:
-            values["nonfinite_grads"] = 0.0 if all(map(math.isfinite, norms)) else 1.0
+        norm = values.get("grad_norm", values.get("grad_norm_clipped"))
+        if norm is not None:
+            values["nonfinite_grads"] = 0.0 if math.isfinite(norm) else 1.0
 
     def _count(self, optimizer: Optimizer) -> None:
         norm = self.watched.gradient_norms.get(id(optimizer))
