@@ -16,7 +16,7 @@ def _resident_mib() -> float:
         return int(statm.read().split()[1]) * 4096 / 2**20
 
 
-def main(observations: int) -> None:
+def main(observations: int, server: str | None) -> None:
     threads = threading.active_count()
     began = time.perf_counter()
     import client_hook
@@ -42,7 +42,7 @@ def main(observations: int) -> None:
         step()
     gc.collect()
     before = _resident_mib()
-    hook = client_hook.attach(model, optimizer, run="bench", mode="observe", server="http://127.0.0.1:9")
+    hook = client_hook.attach(model, optimizer, run="bench", mode="observe", server=server)
     course = []
     for count in range(observations):
         hook.observe(step())
@@ -54,4 +54,4 @@ def main(observations: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else None)

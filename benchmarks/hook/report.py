@@ -40,15 +40,17 @@ def as_markdown(report: dict[str, Any]) -> str:
         ]
         for name, row in steps["rows"].items():
             lines.append(f"| {name} | {row['ratio']:.3f} | {row['median_ms']:.1f} | {row['least_ms']:.1f} |")
-        lines += [f"| {name} | not measured: {why} | | |" for name, why in steps["missing"].items()]
+        lines += [f"| {name} | not measured: {why} | | |" for name, why in steps["not_installed"].items()]
     lines += ["", "## Footprint", ""]
     if "missing" in footprint:
         lines += [f"Not measured: {footprint['missing']}"]
     else:
-        course = ", ".join(str(value) for value in footprint["extra_mib"])
+        course, dead = (
+            ", ".join(str(value) for value in footprint[key]) for key in ("extra_mib", "extra_mib_service_dead")
+        )
         lines += [
-            f"- Extra memory over {footprint['observations']:,} observations with the service dead, MiB after each "
-            f"tenth: {course}.",
+            f"- Extra memory over {footprint['observations']:,} observations, MiB after each tenth: {course}.",
+            f"- The same with the service dead, when up to 20,000 observations wait for it: {dead}.",
             f"- Import of `client_hook` after torch: {footprint['import_ms']:.0f} ms; threads started: "
             f"{footprint['threads_started']}; httpx loaded: {'yes' if footprint['httpx_loaded'] else 'no'}.",
         ]

@@ -157,7 +157,7 @@ def main(rounds: int) -> None:
         }
         for name, seconds in sorted(times.items(), key=lambda entry: list(makers).index(entry[0]))
     }
-    print(json.dumps({"rows": rows, "missing": missing, "rounds": rounds, "parameters": parameters}))
+    print(json.dumps({"rows": rows, "not_installed": missing, "rounds": rounds, "parameters": parameters}))
 
 
 if __name__ == "__main__":

@@ -79,7 +79,8 @@ class _Part:
         """The L2 norm of g / sqrt(v) over all elements, estimated from the sampled ones."""
         moments, step = torch.cat(self.moments).float(), self.step
         if isinstance(step, Tensor):
-            step = step.detach().to(moments.device, non_blocking=True) if moments.is_cuda else float(step)
+            # A fused optimizer counts on the device; a number there is not fetched, and one here is not sent.
+            step = step.detach().to(moments.device, non_blocking=True) if step.is_cuda else float(step)
         if isinstance(step, (int, float, Tensor)):
             moments.div_(1 - beta**step)
         # Below float32's smallest square the floor itself would be 0, and 0 / 0 is no ratio.
