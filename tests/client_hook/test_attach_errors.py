@@ -77,7 +77,6 @@ def test_act_with_nothing_to_roll_back_to() -> None:
         ({"state": {"ema": object()}}, "state['ema']"),
         ({"checkpoints": 17}, "checkpoints is a int"),
     ],
-    ids=str,
 )
 def test_a_value_that_cannot_be_used_is_named(options: dict[str, Any], named: str | None) -> None:
     if named is None:

@@ -116,7 +116,9 @@ def test_a_service_with_a_new_database_learns_of_the_run_again() -> None:
         service.forget()
         on_bench.observe(1)
         service.open()
-        service.wait_for(lambda: service.steps == [0, 1])
+        service.wait_for(lambda: service.steps[-1] == 1)
+        # Step 0 comes again where the service was gone before its receipt had arrived.
+        assert service.steps in ([0, 1], [0, 0, 1])
         assert len(service.runs[RUN]) == 1
         on_bench.worker.close(5)
 

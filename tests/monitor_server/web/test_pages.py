@@ -6,7 +6,6 @@ import re
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 
@@ -16,7 +15,7 @@ from tests.monitor_server.api.door import Door, opened, problem
 from tests.monitor_server.service import Clock
 
 STATIC = Path(web.__file__).parent / "static"
-PAGES = ("/", f"/runs/{uuid4()}", "/docs")
+PAGES = ("/", "/runs/0f8fad5b-d9cb-469f-a165-70867728950e", "/docs")
 
 
 @pytest.fixture
