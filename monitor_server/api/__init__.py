@@ -5,7 +5,7 @@ as a string, and whatever goes wrong is a problem+json that names the field. A n
 `router`, and a line in `ROUTERS`.
 """
 
-from monitor_server.api import commands, envelopes, health, history, incidents, observations, registration, runs
+from monitor_server.api import advice, commands, envelopes, health, history, incidents, observations, registration, runs
 from monitor_server.api.openapi import document
 from monitor_server.api.problems import HANDLERS
 from monitor_server.api.service import Service
@@ -17,6 +17,7 @@ ROUTERS = (
     observations.router,
     history.router,
     incidents.router,
+    advice.router,
     commands.router,
 )
 """Under ``PREFIX``."""

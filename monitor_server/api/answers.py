@@ -6,6 +6,7 @@ from uuid import UUID
 
 from pydantic import Field
 
+from trainguard.policy.diagnosis import Advice, Task
 from trainguard.wire import (
     Acknowledgement,
     AttemptReport,
@@ -190,6 +191,15 @@ class Acknowledgements(WireModel):
     """In the order in which the trainer handled the commands."""
 
     acknowledgements: list[Acknowledgement]
+
+
+class AdviceOnRun(WireModel):
+    """Advice on a run's set-up; ``task`` says whose published ranges were applied, null where all were."""
+
+    run_id: UUID
+    run: str
+    task: Task | None
+    advice: tuple[Advice, ...]
 
 
 class Health(WireModel):

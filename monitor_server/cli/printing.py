@@ -74,6 +74,16 @@ def tell_incidents(console: Console, incidents: Sequence[dict[str, Any]], *, now
     console.print(table)
 
 
+def tell_advice(console: Console, answer: dict[str, Any]) -> None:
+    """What there is to say about a run's set-up, and what to do about it."""
+    if not answer["advice"]:
+        console.print(f"Nothing to say about the set-up of {escape(answer['run'])}.")
+    for one in answer["advice"]:
+        colour = "red" if one["weight"] == "warning" else "yellow"
+        console.print(f"[{colour}]{one['weight']}[/] [bold]{one['setting']}[/]: {escape(one['statement'])}")
+        console.print(f"  {escape(one['remedy'])}")
+
+
 def ago(then: float, now: float) -> str:
     """How long since, in the largest unit that says it.
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from contextlib import suppress
+from typing import Annotated, Any, NoReturn
+from uuid import UUID
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from monitor_server.cli.asking import Asking, NoAnswer
-from monitor_server.cli.printing import print_json, tell_incidents, tell_runs
+from monitor_server.cli.printing import print_json, tell_advice, tell_incidents, tell_runs
 from trainguard import __version__
 
 program = typer.Typer(
@@ -118,10 +121,42 @@ def incidents(
     print_json(answer) if as_json else tell_incidents(Console(), answer["incidents"])
 
 
+@program.command()
+def doctor(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="The run's name, its id, or how its id begins.")],
+    server: Server = DEFAULT_SERVER,
+    task: Annotated[
+        str | None,
+        typer.Option(help="Whose ranges apply: pre-training, fine-tuning or cnn. [dim]Default: the run's tag task[/]"),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check a run's set-up: rate, warm-up, betas, decay, precision, against published ranges and what is known."""
+    answer = _ask(server, f"runs/{_run_id(server, run)}/advice", {"task": task})
+    print_json(answer) if as_json else tell_advice(Console(), answer)
+
+
+def _run_id(server: str, run: str) -> str:
+    """The id behind what a person calls a run: the latest of that name, else the one whose id begins so."""
+    with suppress(ValueError):
+        return str(UUID(run))
+    named = _ask(server, "runs", {"name": run, "limit": 1})["runs"]
+    if not named:
+        named = [one for one in _ask(server, "runs", {"limit": 500})["runs"] if one["run_id"].startswith(run.lower())]
+    if len(named) != 1:
+        found = "no run" if not named else f"{len(named)} runs"
+        _give_up(f"{found} called {run!r}, or with an id that begins so; see: trainguard runs")
+    return str(named[0]["run_id"])
+
+
 def _ask(server: str, path: str, query: dict[str, Any]) -> dict[str, Any]:
     try:
         with Asking(server) as service:
             return service.get(path, query)
     except NoAnswer as error:
-        Console(stderr=True).print(f"[red]trainguard:[/] {error}", soft_wrap=True, highlight=False)
-        raise typer.Exit(1) from None
+        _give_up(str(error))
+
+
+def _give_up(sentence: str) -> NoReturn:
+    Console(stderr=True).print(f"[red]trainguard:[/] {escape(sentence)}", soft_wrap=True, highlight=False)
+    raise typer.Exit(1)

@@ -88,6 +88,37 @@ def test_json_is_what_the_service_said(server: str, told: Trainer) -> None:
     assert {one["state"] for one in json.loads(said)["incidents"]} == {"recovering"}
 
 
+def test_the_doctor_finds_a_run_by_name_id_or_beginning(server: str, told: Trainer) -> None:
+    for run in ("[bold]gpt", str(told.run_id), str(told.run_id)[:8]):
+        status, said = ask("doctor", run, "--server", server)
+        assert status == 0
+        assert said.startswith("warning checkpoints: The run may act, but takes no checkpoints")
+    status, said = ask("doctor", "nobody", "--server", server)
+    assert status == 1
+    assert "no run called 'nobody'" in said
+
+
+def test_the_doctor_says_what_is_wrong_and_what_to_do(server: str) -> None:
+    groups = [{"lr": 0.5, "weight_decay": 0.01}]
+    trainer = Trainer(
+        run="careless", mode="advise", config={"optimizers": [{"name": "Adam", "groups": groups}], "schedulers": []}
+    )
+    httpx.post(f"{server}/api/v1/runs", content=trainer.description().model_dump_json(), headers=AS_JSON)
+    status, said = ask("doctor", "careless", "--task", "fine-tuning", "--server", server)
+    assert status == 0
+    assert [line.split(":")[0] for line in said.splitlines() if not line.startswith(" ")] == [
+        "warning learning_rate", "warning weight_decay", "note scheduler",
+    ]  # fmt: skip
+    assert "  Use AdamW" in said
+    assert json.loads(ask("doctor", "careless", "--json", "--server", server)[1])["task"] is None
+
+
+def test_the_doctor_is_content_with_a_usual_set_up(server: str) -> None:
+    trainer = Trainer(run="usual", mode="advise")
+    httpx.post(f"{server}/api/v1/runs", content=trainer.description().model_dump_json(), headers=AS_JSON)
+    assert ask("doctor", "usual", "--server", server) == (0, "Nothing to say about the set-up of usual.\n")
+
+
 def test_a_wrong_question_is_answered_in_the_words_of_the_service(server: str) -> None:
     status, said = ask("runs", "--state", "dreaming", "--server", server)
     assert status == 1
