@@ -49,18 +49,15 @@ class LiveRun:
             self.unsaved += 1
         return findings
 
-    def snapshot_when_due(self, connection: Connection, now: float, *, every: int = SNAPSHOT_EVERY) -> bool:
-        """Write a snapshot if enough was seen since the last; whether one was written."""
-        if self.unsaved < every:
-            return False
-        self.snapshot(connection, now)
-        return True
+    @property
+    def is_snapshot_due(self) -> bool:
+        """Whether enough was seen since the last snapshot."""
+        return self.unsaved >= SNAPSHOT_EVERY
 
-    def snapshot(self, connection: Connection, now: float) -> None:
-        """Write a snapshot of the detectors as they are."""
-        state = snapshots.PanelSnapshot(self.attempt, self.last_step, __version__, self.panel.state_dict())
-        snapshots.save(connection, self.run_id, state, now)
+    def snapshot(self) -> snapshots.PanelSnapshot:
+        """The detectors as they are, to be saved by the caller."""
         self.unsaved = 0
+        return snapshots.PanelSnapshot(self.attempt, self.last_step, __version__, self.panel.state_dict())
 
 
 def recall(connection: Connection, run: RunRow) -> LiveRun:
@@ -85,7 +82,7 @@ def begin_attempt(connection: Connection, live: LiveRun, attempt: int, now: floa
     rewound = replace(live, attempt=attempt, last_step=-1, panel=Panel(sensitivity=live.sensitivity), unsaved=0)
     _replay(connection, rewound, [stretch for stretch in lineage(known, attempt) if stretch.attempt != attempt])
     rewound.last_step = start_step - 1
-    rewound.snapshot(connection, now)
+    snapshots.save(connection, rewound.run_id, rewound.snapshot(), now)
     return rewound
 
 

@@ -29,14 +29,14 @@ def announce(case: Case, bench: Bench) -> Case:
             incident=incidents.get(notice.incident_id),
             decision=decisions.get(notice.incident_id),
         )
-        notifications.post(bench.connection, told)
+        bench.ledger.later(notifications.post, told)
     for incident in case.escalated_locally:
         sentence = incident.outcome or incident.summary
         told = letters(
             bench.settings, case.run, "escalated", sentence, case.now, name=f"local:{incident.incident_id}",
             incident=incident,
         )  # fmt: skip
-        notifications.post(bench.connection, told)
+        bench.ledger.later(notifications.post, told)
     return case
 
 

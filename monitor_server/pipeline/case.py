@@ -9,9 +9,11 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from monitor_server.live import LiveMemory, LiveRun
+from monitor_server.pipeline.ledger import Ledger
 from monitor_server.settings import Settings
 from monitor_server.storage import RunRow
-from trainguard.policy import Judgement, Playbook, Situation
+from monitor_server.storage.senders import SenderRow
+from trainguard.policy import Judgement, Playbook, PolicyMemory, Situation
 from trainguard.wire import Acknowledgement, Envelope, Finding, IncidentReport, Observation, Receipt
 
 
@@ -47,6 +49,8 @@ class Case:
     """What the service's own panel said about ``fresh``."""
     playbook: Playbook | None = None
     situation: Situation | None = None
+    remembered: PolicyMemory | None = None
+    """What policy knew before this envelope."""
     judgement: Judgement | None = None
     receipt: Receipt | None = None
     """Set by the last stage; it leaves after the commit."""
@@ -66,6 +70,12 @@ class Bench:
     settings: Settings
     taken: dict[UUID, LiveRun] = field(default_factory=dict)
     """Live runs in the hands of this transaction; published after its commit, or thrown away."""
+    senders: dict[tuple[UUID, UUID], SenderRow] = field(default_factory=dict)
+    """Of this transaction's envelopes, by (run, sender)."""
+    ledger: Ledger = field(default_factory=Ledger)
+    """What this envelope is still to write; thrown away where the envelope fails."""
+    is_together: bool = False
+    """The envelope is plain, and nothing of it is written before its neighbours' ledgers are."""
 
     def live_run(self, run: RunRow) -> LiveRun:
         """The run's detectors: in hand already, warm in memory, or recalled from the database."""

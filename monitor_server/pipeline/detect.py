@@ -7,7 +7,7 @@ from itertools import groupby
 
 from monitor_server.live import begin_attempt
 from monitor_server.pipeline.case import Bench, Case
-from monitor_server.storage import reports
+from monitor_server.storage import reports, snapshots
 from trainguard.wire import Finding
 
 
@@ -21,7 +21,9 @@ def detect(case: Case, bench: Bench) -> Case:
         findings += live.see(rows)
     if case.attempt > live.attempt:
         live = begin_attempt(bench.connection, live, case.attempt, case.now)
-    live.snapshot_when_due(bench.connection, case.now)
+    if live.is_snapshot_due:
+        bench.ledger.later(snapshots.save, case.run.run_id, live.snapshot(), case.now)
     bench.taken[case.run.run_id] = live
-    reports.add_findings(bench.connection, case.run.run_id, findings, "server", case.now)
+    if findings:
+        bench.ledger.later(reports.add_findings, case.run.run_id, findings, "server", case.now)
     return replace(case, live=live, findings=tuple(findings))

@@ -1,4 +1,4 @@
-"""Group commit: whatever envelopes wait are recorded in one transaction, each in a savepoint of its own."""
+"""Group commit: whatever envelopes wait are recorded in one transaction."""
 
 from __future__ import annotations
 
@@ -9,14 +9,11 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
-from sqlalchemy.exc import InterfaceError, OperationalError
-
 from monitor_server.live import LiveMemory
-from monitor_server.pipeline.case import Bench, Case
-from monitor_server.pipeline.refusals import EnvelopeRefused, UnknownRun
-from monitor_server.pipeline.stages import walk
+from monitor_server.pipeline.case import Case
+from monitor_server.pipeline.transaction import Transaction
 from monitor_server.settings import Settings
-from monitor_server.storage import Database, runs
+from monitor_server.storage import Database, DatabaseUnavailable
 from trainguard.wire import Envelope
 
 logger = logging.getLogger(__name__)
@@ -101,42 +98,39 @@ class Ingest:
                 return
 
     def _record(self, batch: list[_Waiting]) -> None:
-        """One transaction for all; the answers leave after its commit."""
+        """Record a batch together; where that fails for a reason of its own, one by one."""
         if not batch:
             return
-        answers: list[tuple[Future[Case], Case | Exception]] = []
-        taken = {}
         try:
-            with self._database.write() as connection:
-                rows = runs.lock(connection, (one.envelope.run_id for one in batch))
-                bench = Bench(connection, self._memory, self._settings)
-                taken = bench.taken
-                for one in batch:
-                    run_id = one.envelope.run_id
-                    try:
-                        with connection.begin_nested():
-                            case = walk(rows.get(run_id), run_id, one.envelope, self._clock(), bench)
-                    except (OperationalError, InterfaceError):
-                        raise  # the database is away: this concerns the whole transaction
-                    except Exception as error:
-                        # The savepoint took back its rows; its half-fed detectors go as well.
-                        bench.taken.pop(run_id, None)
-                        if not isinstance(error, UnknownRun | EnvelopeRefused):
-                            logger.exception("run %s: an envelope could not be recorded", run_id)
-                        answers.append((one.answer, error))
-                    else:
-                        rows[run_id] = case.run
-                        answers.append((one.answer, case))
+            try:
+                work = self._commit(batch, one_by_one=False)
+            except DatabaseUnavailable:
+                raise
+            except Exception as error:
+                if len(batch) == 1:
+                    logger.exception("an envelope could not be recorded")
+                else:
+                    logger.warning("%d envelopes could not be recorded together: %s", len(batch), error)
+                work = self._commit(batch, one_by_one=True)
         except Exception as error:
             logger.warning("%d envelopes were not recorded: %s", len(batch), error)
             for one in batch:
                 one.answer.set_exception(error)
             return
-        for run_id, live in taken.items():
-            if rows[run_id].state in runs.LIVING_STATES:
-                self._memory.publish(live)
-        for future, answer in answers:
-            if isinstance(answer, Case):
-                future.set_result(answer)
+        work.publish(self._memory)
+        for one, answered in zip(batch, work.answers):
+            if isinstance(answered, Case):
+                one.answer.set_result(answered)
             else:
-                future.set_exception(answer)
+                one.answer.set_exception(answered)
+
+    def _commit(self, batch: list[_Waiting], *, one_by_one: bool) -> Transaction:
+        """One transaction for all; the answers may leave after it."""
+        with self._database.write() as connection:
+            work = Transaction(
+                connection, self._memory, self._settings, [one.envelope for one in batch], one_by_one=one_by_one
+            )
+            for one in batch:
+                work.record(one.envelope, self._clock())
+            work.finish(self._clock())
+        return work

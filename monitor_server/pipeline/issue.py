@@ -9,5 +9,6 @@ from monitor_server.storage import commands
 def issue(case: Case, bench: Bench) -> Case:
     """Write the new commands down; the receipt reads them back with the older ones."""
     assert case.judgement is not None
-    commands.add(bench.connection, case.run.run_id, case.judgement.commands)
+    if case.judgement.commands:
+        bench.ledger.later(commands.add, case.run.run_id, case.judgement.commands)
     return case

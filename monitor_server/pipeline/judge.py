@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import cast
 
 from monitor_server.pipeline.case import Bench, Case, Stage
 from monitor_server.storage import incidents, reports, silences
 from trainguard.policy import Judgement, Playbook, PolicyMemory, Situation
 from trainguard.policy.incident import family_of
-from trainguard.wire import Acknowledgement
+from trainguard.wire import Acknowledgement, Mode
 
 PolicyStage = Callable[[Judgement, Situation, Playbook, float], Judgement]
 
@@ -18,33 +19,36 @@ def assess(case: Case, bench: Bench) -> Case:
     """Put together what policy is shown, and what it remembers."""
     assert case.live is not None, "detect comes before assess"
     run, connection = case.run, bench.connection
-    description = run.described()
-    playbook = Playbook.default()
-    if description.playbook is not None:
-        playbook = Playbook.model_validate(description.playbook)
+    own_playbook = run.description.get("playbook")
+    playbook = Playbook.default() if own_playbook is None else Playbook.model_validate(own_playbook)
+    memory = PolicyMemory() if run.policy_memory is None else PolicyMemory.model_validate(run.policy_memory)
+    remembered = memory
+    for answer in case.acknowledgements:
+        memory = _learned(memory, answer)
+    # What was wrong with an attempt that is already abandoned calls for nothing any more.
+    findings = tuple(one for one in case.findings if one.attempt == case.attempt)
+    # Only a trouble asks for a checkpoint or can be silenced, and nearly every envelope tells of none.
+    in_trouble = bool(findings or memory.active())
     situation = Situation(
         run_id=run.run_id,
-        mode=description.mode,
+        mode=cast(Mode, run.mode),
         attempt=case.attempt,
         revision=case.revision,
         step=max(0, case.live.last_step),
         vitals=case.live.panel.vitals(),
-        # What was wrong with an attempt that is already abandoned calls for nothing any more.
-        findings=tuple(one for one in case.findings if one.attempt == case.attempt),
+        findings=findings,
         acknowledgements=case.acknowledgements,
-        checkpoints=reports.checkpoints_of(connection, run.run_id),
-        silenced=silences.is_silenced(connection, run.run_id, case.now),
+        checkpoints=reports.checkpoints_of(connection, run.run_id) if in_trouble else (),
+        silenced=in_trouble and silences.is_silenced(connection, run.run_id, case.now),
         decided_by="server",
         # The spool of a process that failed must not end the incidents of the one that took its place.
         run_state=case.envelope.state if case.is_current else "running",
         command_ttl_seconds=bench.settings.command_ttl_seconds,
+        # The diagnosis reads it, and only where something is wrong.
+        description=run.described() if in_trouble else None,
     )
-    memory = PolicyMemory()
-    if run.policy_memory is not None:
-        memory = PolicyMemory.model_validate(run.policy_memory)
-    for answer in case.acknowledgements:
-        memory = _learned(memory, answer)
-    return replace(case, playbook=playbook, situation=situation, judgement=Judgement.begin(memory))
+    judgement = Judgement.begin(memory)
+    return replace(case, playbook=playbook, situation=situation, remembered=remembered, judgement=judgement)
 
 
 def _learned(memory: PolicyMemory, answer: Acknowledgement) -> PolicyMemory:
@@ -74,6 +78,8 @@ def judged_by(policy_stage: PolicyStage) -> Stage:
 def conclude(case: Case, bench: Bench) -> Case:
     """Store the incidents that changed and the decisions that were made."""
     assert case.judgement is not None
-    incidents.save(bench.connection, case.run.run_id, case.judgement.incidents, "server")
-    incidents.add_decisions(bench.connection, case.run.run_id, case.judgement.decisions)
+    if case.judgement.changed:
+        bench.ledger.later(incidents.save, case.run.run_id, case.judgement.incidents, "server")
+    if case.judgement.decisions:
+        bench.ledger.later(incidents.add_decisions, case.run.run_id, case.judgement.decisions)
     return case

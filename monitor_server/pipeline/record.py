@@ -6,8 +6,11 @@ from dataclasses import replace
 
 from monitor_server.pipeline.case import Bench, Case
 from monitor_server.pipeline.refusals import EnvelopeRefused
-from monitor_server.storage import attempts, commands, incidents, observations, reports, senders
+from monitor_server.storage import RunRow, attempts, commands, incidents, observations, reports
+from monitor_server.storage.senders import SenderRow
 from trainguard.wire import AttemptReport, Envelope, Observation
+
+_REPORTS = ("attempts", "evaluations", "findings", "checkpoints", "acknowledgements", "incidents", "decisions")
 
 
 def record(case: Case, bench: Bench) -> Case:
@@ -18,7 +21,8 @@ def record(case: Case, bench: Bench) -> Case:
     """
     envelope, run_id = case.envelope, case.run.run_id
     connection = bench.connection
-    known = senders.load(connection, run_id, envelope.sender)
+    sender_key = run_id, envelope.sender
+    known = bench.senders.get(sender_key)
     if known is not None and envelope.sequence <= known.last_sequence:
         return replace(
             case,
@@ -27,6 +31,22 @@ def record(case: Case, bench: Bench) -> Case:
             attempt=case.run.attempt,
             revision=case.run.revision,
         )
+    confessed = known.observations_lost if known is not None else 0
+    sender = SenderRow(
+        last_sequence=envelope.sequence,
+        observations_lost=max(confessed, envelope.observations_lost),
+        first_seen_at=known.first_seen_at if known is not None else case.now,
+    )
+    bench.ledger.senders[sender_key] = sender
+    case = replace(
+        case, last_sequence=envelope.sequence, attempt=case.run.attempt, revision=case.run.revision,
+        lost=sender.observations_lost - confessed,
+    )  # fmt: skip
+    if bench.is_together:
+        for block in envelope.blocks:
+            bench.ledger.observations += observations.pack(run_id, block)
+        fresh = tuple(row for block in envelope.blocks for row in block.rows())
+        return replace(case, revision=max(case.revision, envelope.revision), fresh=fresh, stored=len(fresh))
     _check(envelope)
 
     rollbacks = _record_attempts(case, bench)
@@ -41,26 +61,33 @@ def record(case: Case, bench: Bench) -> Case:
     incidents.save(connection, run_id, envelope.incidents, "local")
     incidents.add_decisions(connection, run_id, envelope.decisions)
 
-    confessed = known.observations_lost if known is not None else 0
-    sender = senders.SenderRow(
-        last_sequence=envelope.sequence,
-        observations_lost=max(confessed, envelope.observations_lost),
-        first_seen_at=known.first_seen_at if known is not None else case.now,
-    )
-    senders.save(connection, run_id, envelope.sender, sender, case.now)
     return replace(
         case,
-        last_sequence=envelope.sequence,
         attempt=max(case.run.attempt, envelope.attempt),
         # A trainer of an abandoned attempt knows nothing of the revision in force.
         revision=max(case.run.revision, envelope.revision) if case.is_current else case.run.revision,
         fresh=tuple(row for row, judged in rows if judged),
         stored=stored,
-        lost=sender.observations_lost - confessed,
         rollbacks=rollbacks,
         acknowledgements=tuple(answers),
         escalated_locally=tuple(escalated),
     )
+
+
+def is_plain(run: RunRow, envelope: Envelope) -> bool:
+    """Whether it holds only the next steps of the attempt in force, as all but a few envelopes do.
+
+    Recording one reads nothing that its neighbours in the transaction may have written, and no step of it is in
+    the database, so that its rows can wait and be written with theirs.
+    """
+    if run.last_step is None or envelope.attempt != run.attempt or any(getattr(envelope, name) for name in _REPORTS):
+        return False
+    last_step = run.last_step
+    for block in envelope.blocks:
+        if block.attempt != run.attempt or block.steps[0] <= last_step:
+            return False
+        last_step = block.steps[-1]
+    return True
 
 
 def _check(envelope: Envelope) -> None:

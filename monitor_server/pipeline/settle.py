@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from monitor_server.pipeline.case import Bench, Case
-from monitor_server.storage import commands, runs
+from monitor_server.settings import Settings
+from monitor_server.storage import runs
 from monitor_server.storage.tables import SIGNAL_BITS
-from trainguard.wire import Receipt
+from trainguard.wire import Command, Receipt
 
 
 def settle(case: Case, bench: Bench) -> Case:
@@ -17,11 +18,13 @@ def settle(case: Case, bench: Bench) -> Case:
     assert case.judgement is not None
     assert case.live is not None
     run, envelope, judgement = case.run, case.envelope, case.judgement
-    last_signals = dict(run.last_signals)
+    latest = dict(run.last_signals)
     for row in case.fresh:
-        last_signals.update({name: value for name, value in row.signals.items() if name in SIGNAL_BITS})
-    counts = Counter(run.finding_counts)
-    counts.update(f"{finding.kind}/{finding.severity}" for finding in case.findings)
+        latest.update(row.signals)
+    counts = dict(run.finding_counts)
+    for finding in case.findings:
+        name = f"{finding.kind}/{finding.severity}"
+        counts[name] = counts.get(name, 0) + 1
     escalated = sum(1 for incident in judgement.incidents if incident.state == "escalated")
     state = envelope.state if case.is_current else run.state
     has_ended = state not in runs.LIVING_STATES
@@ -39,18 +42,19 @@ def settle(case: Case, bench: Bench) -> Case:
         "observations_lost": run.observations_lost + case.lost,
         "rollbacks_total": run.rollbacks_total + case.rollbacks,
         "escalations_total": run.escalations_total + escalated + len(case.escalated_locally),
-        "finding_counts": dict(counts),
-        "last_signals": last_signals,
+        "finding_counts": counts,
+        "last_signals": {name: value for name, value in latest.items() if name in SIGNAL_BITS},
         "last_decision": judgement.decisions[-1].reason if judgement.decisions else run.last_decision,
-        # As JSON and back: the next stage of this transaction reads what another process would read.
-        "policy_memory": judgement.memory.model_dump(mode="json"),
     }
-    runs.change(bench.connection, run.run_id, values)
+    if run.policy_memory is None or judgement.memory is not case.remembered:
+        # As JSON and back: the next envelope of this transaction reads what another process would read.
+        values["policy_memory"] = judgement.memory.model_dump(mode="json")
+    bench.ledger.runs[run.run_id] = values
     case.live.version = values["version"]
     return replace(case, run=replace(run, **values))
 
 
-def answer(case: Case, bench: Bench) -> Case:
+def answer(case: Case, pending: Sequence[Command], settings: Settings) -> Case:
     """Write the receipt: also for a duplicate, which may have missed the commands of the first one."""
     receipt = Receipt(
         run_id=case.run.run_id,
@@ -58,9 +62,9 @@ def answer(case: Case, bench: Bench) -> Case:
         sequence=case.last_sequence,
         status="duplicate" if case.is_duplicate else "recorded",
         server_time=case.now,
-        commands=commands.pending(bench.connection, case.run.run_id, case.now),
-        flush_seconds=bench.settings.flush_seconds,
-        lease_seconds=bench.settings.lease_seconds,
+        commands=list(pending),
+        flush_seconds=settings.flush_seconds,
+        lease_seconds=settings.lease_seconds,
         message=case.run.last_decision,
     )
     return replace(case, receipt=receipt)

@@ -11,7 +11,7 @@ from monitor_server.pipeline.issue import issue
 from monitor_server.pipeline.judge import assess, conclude, judged_by
 from monitor_server.pipeline.record import record
 from monitor_server.pipeline.refusals import UnknownRun
-from monitor_server.pipeline.settle import answer, settle
+from monitor_server.pipeline.settle import settle
 from monitor_server.storage import RunRow
 from trainguard import policy
 from trainguard.wire import Envelope
@@ -20,7 +20,7 @@ STAGES: tuple[Stage, ...] = (
     record,
     detect,
     assess,
-    # follow → correlate → suppress → decide, the very functions that the trainer's local brain runs
+    # follow → correlate → diagnose → suppress → decide, the very functions that the trainer's local brain runs
     *(judged_by(stage) for stage in policy.STAGES),
     conclude,
     issue,
@@ -31,7 +31,7 @@ STAGES: tuple[Stage, ...] = (
 
 
 def walk(run: RunRow | None, run_id: UUID, envelope: Envelope, now: float, bench: Bench) -> Case:
-    """Lead one envelope through every stage, to its receipt. The caller commits.
+    """Lead one envelope through every stage. The caller writes what is left in the ledger, and commits.
 
     Raises `UnknownRun` where ``run`` is None, and `EnvelopeRefused`.
     """
@@ -42,4 +42,4 @@ def walk(run: RunRow | None, run_id: UUID, envelope: Envelope, now: float, bench
         case = stage(case, bench)
         if case.is_duplicate:
             break
-    return answer(case, bench)
+    return case

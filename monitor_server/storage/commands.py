@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -41,13 +41,21 @@ def add(connection: Connection, run_id: UUID, issued: Sequence[Command]) -> None
 
 
 def pending(connection: Connection, run_id: UUID, now: float) -> list[Command]:
-    """Commands neither acknowledged nor expired, the oldest first."""
+    """Commands of a run neither acknowledged nor expired, the oldest first."""
+    return pending_by_run(connection, [run_id], now).get(run_id, [])
+
+
+def pending_by_run(connection: Connection, run_ids: Iterable[UUID], now: float) -> dict[UUID, list[Command]]:
+    """The pending commands of many runs, in one question; runs without one are absent."""
     statement = (
-        select(commands.c.document)
-        .where(commands.c.run_id == run_id, commands.c.state == "pending", commands.c.expires_at > now)
+        select(commands.c.run_id, commands.c.document)
+        .where(commands.c.run_id.in_(set(run_ids)), commands.c.state == "pending", commands.c.expires_at > now)
         .order_by(commands.c.issued_at, commands.c.command_id)
     )
-    return [Command.model_validate(document) for (document,) in connection.execute(statement)]
+    found: dict[UUID, list[Command]] = {}
+    for run_id, document in connection.execute(statement):
+        found.setdefault(run_id, []).append(Command.model_validate(document))
+    return found
 
 
 def settle(connection: Connection, run_id: UUID, answers: Sequence[Acknowledgement], now: float) -> None:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, func, select, tuple_
 from sqlalchemy.engine import Row
 
+from monitor_server.storage.column_types import dump_document
 from monitor_server.storage.tables import SIGNAL_BITS, observations
 from monitor_server.storage.upsert import insert_new
-from trainguard.wire import Observation
+from trainguard.wire import Observation, ObservationBlock
 
 _SIGNALS = [observations.c[name] for name in SIGNAL_BITS]
 _COLUMNS = [
@@ -26,6 +28,12 @@ _COLUMNS = [
 ]
 _NAMES = tuple(SIGNAL_BITS)
 _FIRST_SIGNAL = 5
+
+PackedRow = tuple[Any, ...]
+"""A row in the order of `_PACKED`, as the drivers take it."""
+_PACKED = ("run_id", "attempt", "step", "observed_at", "judged", "nan_mask", "extra", *_NAMES)
+_INSERT_PACKED = f"INSERT INTO observations ({', '.join(_PACKED)}) VALUES ({', '.join('?' * len(_PACKED))})"
+_COPY_PACKED = f"COPY observations ({', '.join(_PACKED)}) FROM STDIN"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +51,53 @@ def add(connection: Connection, run_id: UUID, rows: Iterable[tuple[Observation, 
     A row that is there already stays as it is.
     """
     return insert_new(connection, observations, [_values(run_id, row, judged) for row, judged in rows])
+
+
+def pack(run_id: UUID, block: ObservationBlock) -> Iterator[PackedRow]:
+    """The judged rows of a block, column by column: a tenth of the time that a dictionary per row would take."""
+    count = len(block.steps)
+    masks: Iterable[int] = repeat(0, count)
+    columns: list[Iterable[float | None]] = []
+    for name, bit in SIGNAL_BITS.items():
+        column = block.signals.get(name)
+        if column is None:
+            columns.append(repeat(None, count))
+        elif _may_hold_nan(column):
+            masks = [mask | (value != value) << bit for mask, value in zip(masks, column)]
+            columns.append([value if value == value else None for value in column])
+        else:
+            columns.append(column)
+    others = {name: column for name, column in block.signals.items() if name not in SIGNAL_BITS}
+    extras = [_dumped(others, index) for index in range(count)] if others else repeat(None, count)
+    keys = repeat(run_id.hex, count), repeat(block.attempt, count), block.steps, block.observed_at, repeat(True, count)
+    return zip(*keys, masks, extras, *columns)
+
+
+def _may_hold_nan(column: Sequence[float | None]) -> bool:
+    # One NaN makes the whole sum NaN; so do two infinities, for which a closer look does no harm.
+    total = sum(filter(None, column))
+    return total != total
+
+
+def _dumped(columns: dict[str, list[float | None]], index: int) -> str | None:
+    measured = {name: column[index] for name, column in columns.items() if column[index] is not None}
+    return dump_document(measured) if measured else None
+
+
+def add_new(connection: Connection, rows: Sequence[PackedRow]) -> None:
+    """Insert rows that are known to be new, by the quickest way that the database has.
+
+    Raises `IntegrityError` (or what psycopg says of it) where one is there already.
+    """
+    if not rows:
+        return
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql(_INSERT_PACKED, list(rows))
+        return
+    driver: Any = connection.connection.driver_connection
+    with driver.cursor() as cursor, cursor.copy(_COPY_PACKED) as copy:
+        for row in rows:
+            copy.write_row(row)
 
 
 def read(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, RowMapping, func, select, tuple_, update
+from sqlalchemy import Connection, RowMapping, bindparam, func, select, tuple_, update
 
 from monitor_server.storage.tables import runs
 from monitor_server.storage.upsert import insert_new
@@ -109,6 +110,18 @@ def load(connection: Connection, run_id: UUID) -> RunRow | None:
 def change(connection: Connection, run_id: UUID, values: Mapping[str, Any]) -> None:
     """Set columns of one run."""
     connection.execute(update(runs).where(runs.c.run_id == run_id).values(**values))
+
+
+def change_all(connection: Connection, changes: Mapping[UUID, Mapping[str, Any]]) -> None:
+    """Set columns of many runs, with one statement for all that set the same ones."""
+    ordered = sorted(changes.items(), key=lambda change: sorted(change[1]))
+    for names, group in groupby(ordered, key=lambda change: sorted(change[1])):
+        statement = update(runs).where(runs.c.run_id == bindparam("which", type_=runs.c.run_id.type))
+        statement = statement.values({name: bindparam(f"new_{name}") for name in names})
+        connection.execute(
+            statement,
+            [{"which": run_id, **{f"new_{name}": values[name] for name in names}} for run_id, values in group],
+        )
 
 
 def listing(

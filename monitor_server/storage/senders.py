@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -20,26 +21,34 @@ class SenderRow:
     first_seen_at: float
 
 
-def load(connection: Connection, run_id: UUID, sender: UUID) -> SenderRow | None:
-    """The sender's row, or None before its first envelope."""
-    statement = select(senders.c.last_sequence, senders.c.observations_lost, senders.c.first_seen_at).where(
-        senders.c.run_id == run_id, senders.c.sender == sender
+def load(connection: Connection, keys: Iterable[tuple[UUID, UUID]]) -> dict[tuple[UUID, UUID], SenderRow]:
+    """The rows of these (run, sender), in one question; one that has sent nothing yet is absent."""
+    wanted = set(keys)
+    # Two lists and not a list of pairs: SQLite finds only the former by the key.
+    statement = select(senders).where(
+        senders.c.run_id.in_({run_id for run_id, _ in wanted}), senders.c.sender.in_({sender for _, sender in wanted})
     )
-    row = connection.execute(statement).one_or_none()
-    return None if row is None else SenderRow(*row)
-
-
-def save(connection: Connection, run_id: UUID, sender: UUID, row: SenderRow, now: float) -> None:
-    """Write the sender's row."""
-    values = {
-        "run_id": run_id,
-        "sender": sender,
-        "last_sequence": row.last_sequence,
-        "observations_lost": row.observations_lost,
-        "first_seen_at": row.first_seen_at,
-        "last_seen_at": now,
+    return {
+        (row.run_id, row.sender): SenderRow(row.last_sequence, row.observations_lost, row.first_seen_at)
+        for row in connection.execute(statement)
+        if (row.run_id, row.sender) in wanted
     }
-    insert_or_replace(connection, senders, [values])
+
+
+def save_all(connection: Connection, rows: Mapping[tuple[UUID, UUID], SenderRow], now: float) -> None:
+    """Write the rows of these (run, sender)."""
+    values = [
+        {
+            "run_id": run_id,
+            "sender": sender,
+            "last_sequence": row.last_sequence,
+            "observations_lost": row.observations_lost,
+            "first_seen_at": row.first_seen_at,
+            "last_seen_at": now,
+        }
+        for (run_id, sender), row in rows.items()
+    ]
+    insert_or_replace(connection, senders, values)
 
 
 def prune(connection: Connection, *, seen_before: float) -> int:

@@ -116,10 +116,11 @@ def test_an_attempt_is_assumed_until_it_is_reported(database: Database) -> None:
 def test_a_sender_is_remembered(database: Database) -> None:
     trainer = registered(database)
     with database.write() as connection:
-        assert senders.load(connection, trainer.run_id, trainer.sender) is None
+        key = trainer.run_id, trainer.sender
+        assert senders.load(connection, [key]) == {}
         row = senders.SenderRow(last_sequence=2**52, observations_lost=3, first_seen_at=1.0)
-        senders.save(connection, trainer.run_id, trainer.sender, row, 2.0)
-        assert senders.load(connection, trainer.run_id, trainer.sender) == row
+        senders.save_all(connection, {key: row}, 2.0)
+        assert senders.load(connection, [key]) == {key: row}
 
 
 def test_a_silence_ends_by_itself_or_by_hand(database: Database) -> None:
