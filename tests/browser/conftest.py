@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
-import uvicorn
 from playwright.sync_api import Browser, Dialog, Page, Request, sync_playwright
 
-from monitor_server.app import create_app
-from monitor_server.settings import Settings
+from tests.browser.serving import serving
 from tests.browser.story import Sender
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -30,29 +27,11 @@ ARGUMENTS = [
 ]
 
 
-class _Server(uvicorn.Server):
-    """Says when it is ready, so that nobody need ask again and again."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.is_ready = threading.Event()
-
-    async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
-        await super().startup(sockets)  # type: ignore[arg-type]
-        self.is_ready.set()
-
-
 @pytest.fixture
 def address(tmp_path: Path) -> Iterator[str]:
     """Where a service of the test's own answers."""
-    app = create_app(Settings(database=f"sqlite:///{tmp_path / 'trainguard.db'}"))
-    server = _Server(uvicorn.Config(app, port=0, log_level="error", lifespan="on", access_log=False))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    assert server.is_ready.wait(timeout=60)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    thread.join(timeout=60)
+    with serving(tmp_path) as address:
+        yield address
 
 
 @pytest.fixture

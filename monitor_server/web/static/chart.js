@@ -1,31 +1,41 @@
-// One signal over the steps: the line in force with its band of extremes, abandoned branches in grey, marks on top.
+// Signals over the steps: lines in force with their band of extremes, abandoned branches in grey, marks on top.
 
 import { number } from "./api.js";
+import { drawEvents, drawSpans } from "./marks.js";
+import { smoothed } from "./smoothing.js";
 import { figure } from "./words.js";
 
-const cursors = window.uPlot.sync("steps");
+const KEY = "steps";
+const NO_MARKS = { incidents: [], actions: [], attempts: [], checkpoints: [] };
+const SHORTEST_DRAG = 4;  // pixels; less is a click
 
+/** One chart. `draw` takes what is to be seen, `look` which steps of it; `zoom(from, to)` is told of a drag and
+    `zoom(null)` of a double click, which every chart of a page shares. */
 export class Chart {
-  /** `place`: an element that gives the size. `name`: for the legend. `isTall`: with marks and their words. */
-  constructor(place, name, isTall = false) {
+  /** `place`: an element that gives the size. `isTall`: with a legend and words at the marks. */
+  constructor(place, { isTall = false, zoom = () => {} } = {}) {
     this.place = place;
-    this.name = name;
     this.isTall = isTall;
-    this.isLogarithmic = false;
+    this.zoom = zoom;
     this.plot = null;
     this.shape = "";
-    this.marks = { incidents: [], attempts: [], lost: [] };
+    this.range = null;
     new ResizeObserver(() => this.plot?.setSize(this.size())).observe(place);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.rebuild());
   }
 
-  /** `found` comes from `branches`, `dots` from `evaluated`; `marks` are the run's incidents and attempts. */
-  draw(found, marks, isLogarithmic, dots = []) {
-    this.found = found;
-    this.dots = dots;
-    this.marks = { ...marks, lost: found.kept.filter((point) => point.nans > 0 || isInfinite(point)) };
-    const shape = `${found.abandoned.length}:${isLogarithmic}:${dots.length > 0}`;
+  /** `lines`: [{ label, colour, dash, kept, abandoned }] with points { step, low, high, mean, nans };
+      `dots`: [{ label, colour, points: [{ step, value }] }]; `marks`: what happened; `smoothing`: 0 … 1. */
+  draw({ lines, dots = [], marks = NO_MARKS, isLogarithmic = false, smoothing = 0 }) {
+    this.lines = lines;
+    this.dots = dots.filter((one) => one.points.length);
     this.isLogarithmic = isLogarithmic;
+    this.smoothing = smoothing;
+    const lost = lines.flatMap((line) => line.kept.filter((point) => point.nans > 0 || isInfinite(point)));
+    this.marks = { ...NO_MARKS, ...marks, lost };
+    const labels = (listed) => listed.map((one) => one.label).join();
+    const branched = lines.map((line) => line.abandoned.length).join();
+    const shape = [labels(lines), branched, labels(this.dots), isLogarithmic, smoothing > 0].join(":");
     if (this.plot === null || shape !== this.shape) {
       this.shape = shape;
       this.rebuild();
@@ -34,8 +44,14 @@ export class Chart {
     }
   }
 
+  /** Show the steps [from, to], or all for null. What is drawn already moves at once, finer points come later. */
+  look(range) {
+    this.range = range;
+    if (this.plot) this.plot.setData(this.plot.data);
+  }
+
   rebuild() {
-    if (!this.found) return;
+    if (!this.lines) return;
     this.plot?.destroy();
     this.plot = new window.uPlot(this.options(), this.columns(), this.place);
   }
@@ -49,100 +65,87 @@ export class Chart {
       const read = number(value);
       return read === null || !Number.isFinite(read) || (this.isLogarithmic && read <= 0) ? null : read;
     };
-    const { kept, abandoned } = this.found;
-    const branched = abandoned.map(({ points }) => [points.map((point) => point.step), points.map((point) => draws(point.mean))]);
-    const inForce = ["high", "low", "mean"].map((name) => kept.map((point) => draws(point[name])));
-    const tables = [...branched, [kept.map((point) => point.step), ...inForce]];
-    if (this.dots.length) tables.push([this.dots.map((dot) => dot.step), this.dots.map((dot) => draws(dot.value))]);
+    const steps = (points) => points.map((point) => point.step);
+    const tables = this.lines.flatMap(({ kept, abandoned }) => {
+      const mean = kept.map((point) => draws(point.mean));
+      const inForce = [kept.map((point) => draws(point.high)), kept.map((point) => draws(point.low))];
+      inForce.push(...(this.smoothing > 0 ? [mean, smoothed(mean, this.smoothing)] : [mean]));
+      return [
+        ...abandoned.map(({ points }) => [steps(points), points.map((point) => draws(point.mean))]),
+        [steps(kept), ...inForce],
+      ];
+    });
+    tables.push(...this.dots.map(({ points }) => [steps(points), points.map((point) => draws(point.value))]));
     return window.uPlot.join(tables);
   }
 
   options() {
-    const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-    const axis = { stroke: colour("--dim"), font: "12px system-ui, sans-serif", ticks: { stroke: colour("--line"), width: 1 }, grid: { stroke: colour("--line"), width: 1 } };
-    const abandoned = this.found.abandoned.map((branch) => ({
-      label: `abandoned attempt ${branch.attempt}`, stroke: colour("--abandoned"), width: 2, points: { show: false }, value,
-    }));
-    const dots = {
-      label: "val_loss", stroke: colour("--dots"), paths: () => null, value,
-      points: { show: true, size: 7, width: 2, fill: colour("--panel") },
-    };
+    const colour = colourOf;
+    const font = "12px system-ui, sans-serif";
+    const ruled = { stroke: colour("--line"), width: 1 };
+    const axis = { stroke: colour("--dim"), font, ticks: ruled, grid: ruled };
+    const [series, bands] = this.series(colour);
     return {
       ...this.size(),
-      cursor: { sync: { key: cursors.key }, points: { size: 6 }, drag: { x: true, y: false } },
+      cursor: {
+        // A drag belongs to the chart it is made in: the others are told of its outcome, by us.
+        sync: { key: KEY, filters: { pub: (kind) => kind !== "mousedown" && kind !== "mouseup" } },
+        points: { size: 6 },
+        drag: { x: true, y: false, setScale: false },
+        bind: { dblclick: () => () => { this.zoom(null); return null; } },
+      },
       legend: { show: this.isTall, live: true },
-      scales: { x: { time: false }, y: { distr: this.isLogarithmic ? 3 : 1 } },
+      scales: {
+        x: { time: false, range: (_, low, high) => this.range ?? (low === high ? [low - 1, high + 1] : [low, high]) },
+        y: { distr: this.isLogarithmic ? 3 : 1 },
+      },
       axes: [
         { ...axis, space: 70, size: 30, values: (_, ticks) => ticks.map((tick) => Number.isInteger(tick) ? tick.toLocaleString("en") : "") },
         { ...axis, size: 60, space: this.isTall ? 34 : 22, values: (_, ticks) => ticks.map((tick) => tick === null ? "" : figure(tick)) },
       ],
-      series: [
-        { label: "step", value: (_, step) => step === null || step === undefined ? "–" : step.toLocaleString("en") },
-        ...abandoned,  // first, so that the line in force lies on top
-        { label: "highest", class: "extreme", width: 0, points: { show: false }, value },
-        { label: "lowest", class: "extreme", width: 0, points: { show: false }, value },
-        { label: this.name, stroke: colour("--kept"), width: 2, points: { show: false }, value },
-        ...(this.dots.length ? [dots] : []),
-      ],
-      bands: [{ series: [abandoned.length + 1, abandoned.length + 2], fill: colour("--band") }],
+      series,
+      bands,
       hooks: {
-        drawClear: [(plot) => this.drawUnder(plot, colour)],
-        draw: [(plot) => this.drawOver(plot, colour)],
+        drawClear: [(plot) => drawSpans(plot, this.marks, colour)],
+        draw: [(plot) => drawEvents(plot, this.marks, colour, this.isTall)],
+        setSelect: [(plot) => this.dragged(plot)],
       },
     };
   }
 
-  /** Incidents from onset to detection, below the lines. */
-  drawUnder(plot, colour) {
-    const { ctx, bbox } = plot;
-    ctx.save();
-    clip(ctx, bbox);
-    for (const incident of this.marks.incidents) {
-      const from = plot.valToPos(incident.onset_step, "x", true);
-      const to = plot.valToPos(incident.detected_step, "x", true);
-      ctx.fillStyle = colour("--incident-area");
-      ctx.fillRect(from, bbox.top, Math.max(2 * devicePixelRatio, to - from), bbox.height);
+  series(colour) {
+    const hidden = { class: "extreme", points: { show: false }, value };
+    const series = [{ label: "step", value: (_, step) => step === null || step === undefined ? "–" : step.toLocaleString("en") }];
+    const bands = [];
+    this.lines.forEach((line, index) => {
+      const stroke = colour(line.colour ?? "--kept");
+      for (const branch of line.abandoned) {  // first, so that the line in force lies on top
+        series.push({ ...hidden, class: index ? "extreme" : "branch", label: `abandoned attempt ${branch.attempt}`, stroke: colour("--abandoned"), width: 2 });
+      }
+      bands.push({ series: [series.length, series.length + 1], fill: colour("--band") });
+      series.push({ ...hidden, label: `highest ${line.label}`, width: 0 }, { ...hidden, label: `lowest ${line.label}`, width: 0 });
+      if (this.smoothing > 0) series.push({ ...hidden, label: `${line.label} as measured`, stroke: colour("--band-line"), width: 1 });
+      series.push({ label: line.label, stroke, width: 2, dash: line.dash, points: { show: false }, value });
+    });
+    for (const one of this.dots) {
+      const points = { show: true, size: 7, width: 2, fill: colour("--panel") };
+      series.push({ label: one.label, stroke: colour(one.colour ?? "--dots"), paths: () => null, value, points });
     }
-    ctx.restore();
+    return [series, bands];
   }
 
-  /** The step of each detection, the beginning of each attempt, and where the loss was no number. */
-  drawOver(plot, colour) {
-    const { ctx, bbox } = plot;
-    const unit = devicePixelRatio;
-    ctx.save();
-    clip(ctx, bbox);
-    ctx.font = `${11 * unit}px system-ui, sans-serif`;
-    ctx.textBaseline = "top";
-    ctx.textAlign = "left";
-    const line = (step, stroke, dash, words, row) => {
-      const x = Math.round(plot.valToPos(step, "x", true)) + (unit % 2) / 2;  // on the pixel, not between two
-      ctx.strokeStyle = ctx.fillStyle = stroke;
-      ctx.lineWidth = unit;
-      ctx.setLineDash(dash.map((length) => length * unit));
-      ctx.beginPath();
-      ctx.moveTo(x, bbox.top);
-      ctx.lineTo(x, bbox.top + bbox.height);
-      ctx.stroke();
-      if (!this.isTall) return;
-      const width = ctx.measureText(words).width;
-      const isNearEdge = x + width + 5 * unit > bbox.left + bbox.width;
-      ctx.fillText(words, isNearEdge ? x - width - 4 * unit : x + 4 * unit, bbox.top + (3 + 14 * row) * unit);
-    };
-    this.marks.incidents.forEach((one, index) => line(one.detected_step, colour("--incident"), [4, 3], one.words, index % 3));
-    this.marks.attempts.forEach((one, index) => line(one.start_step, colour("--attempt"), [1, 3], `↺ attempt ${one.attempt}`, 3 + index % 3));
-    ctx.fillStyle = colour("--incident");
-    for (const point of this.marks.lost) {
-      const x = plot.valToPos(point.step, "x", true);
-      const y = bbox.top + bbox.height;
-      ctx.beginPath();
-      ctx.moveTo(x - 3.5 * unit, y);
-      ctx.lineTo(x, y - 6 * unit);
-      ctx.lineTo(x + 3.5 * unit, y);
-      ctx.fill();
-    }
-    ctx.restore();
+  dragged(plot) {
+    const { left, width } = plot.select;
+    if (width === 0) return;
+    plot.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
+    if (width < SHORTEST_DRAG) return;
+    this.zoom(Math.max(0, Math.floor(plot.posToVal(left, "x"))), Math.ceil(plot.posToVal(left + width, "x")));
   }
+}
+
+/** A colour of the style sheet, as it is now: light or dark. */
+export function colourOf(name) {
+  return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 }
 
 function value(_, shown) {
@@ -152,10 +155,3 @@ function value(_, shown) {
 function isInfinite(point) {
   return [point.low, point.high].some((one) => Math.abs(number(one) ?? 0) === Infinity);
 }
-
-function clip(ctx, bbox) {
-  ctx.beginPath();
-  ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
-  ctx.clip();
-}
-

@@ -10,6 +10,11 @@ export function element(what, attributes = {}, ...children) {
   return made;
 }
 
+/** One entry of a definition list. */
+export function fact(name, words, title = "") {
+  return element("div", { title }, element("dt", {}, name), element("dd", {}, words));
+}
+
 const SVG = "http://www.w3.org/2000/svg";
 
 export function svg(tag, attributes = {}, ...children) {

@@ -1,29 +1,24 @@
-// One run: its loss with every attempt, its incidents, and what was decided, in sentences.
+// One run: its signals with every attempt, its incidents, and what was decided, in sentences.
 
 import { number, read } from "./api.js";
-import { incidentBadge, stateBadge, verdictBadge } from "./badges.js";
-import { Chart } from "./chart.js";
-import { choices, element } from "./elements.js";
-import { branches, evaluated, lineage } from "./lineage.js";
+import { incidentBadge, stateBadge } from "./badges.js";
+import { configuration } from "./configuration.js";
+import { choices, element, fact } from "./elements.js";
+import { lineage } from "./lineage.js";
 import { poll } from "./polling.js";
-import { ago, clockTime, count, figure, kindWords, multiplier, plural, stepsMade } from "./words.js";
+import { charted, RunCharts } from "./run_charts.js";
+import { StepsWindow } from "./steps_window.js";
+import { incidentCard } from "./story.js";
+import { ago, clockTime, count, figure, multiplier, plural, stepsMade } from "./words.js";
 
-const SMALL_CHARTS = {
-  grad_norm: "Gradient norm",
-  learning_rate: "Learning rate, as scheduled",
-  lr_scale: "Learning-rate multiplier",
-  update_ratio: "Update / parameter ratio",
-};
 const POINTS = 800;
 const MOST_CHECKPOINTS = 12;
-const LOGARITHMIC_FROM = 30;
 
 const place = (id) => document.getElementById(id);
 const runId = place("run").dataset.runId;
-const lossChart = new Chart(place("loss-chart"), "loss", true);
-const smallCharts = new Map();
-let scale = "automatic";
-let drawn = null;
+const charts = new RunCharts(place("loss-chart"), place("small-charts"), (from, to) => steps.set(from === null ? null : [from, to]));
+const steps = new StepsWindow(place("steps-window"), (range) => { charts.look(range); seen = ""; now(); });
+charts.look(steps.range);
 let seen = "";
 
 async function refresh(signal) {
@@ -33,21 +28,20 @@ async function refresh(signal) {
   // Every envelope moves last_seen_at: while it stands still there is nothing else to ask for.
   const mark = `${run.last_seen_at}:${run.state}:${run.attempt}:${run.last_decision}`;
   if (mark === seen) return;
-  const signals = ["loss", ...Object.keys(SMALL_CHARTS)].join(",");
+  const range = steps.range;
+  // Half a window more on either side, so that the lines do not end inside the chart.
+  const asked = range ? `&from_step=${Math.max(0, range[0] - 1)}&to_step=${range[1] + 1}` : "";
+  const of = (what) => read(`/runs/${runId}/${what}`, signal);
   const [observations, attempts, incidents, decisions, checkpoints, evaluations] = await Promise.all([
-    read(`/runs/${runId}/observations?signals=${signals}&points=${POINTS}`, signal),
-    read(`/runs/${runId}/attempts`, signal),
-    read(`/runs/${runId}/incidents`, signal),
-    read(`/runs/${runId}/decisions`, signal),
-    read(`/runs/${runId}/checkpoints`, signal),
-    read(`/runs/${runId}/evaluations`, signal),
+    of(`observations?signals=${charted(run).join(",")}&points=${POINTS}${asked}`),
+    of("attempts"), of("incidents"), of("decisions"), of("checkpoints"), of("evaluations"),
   ]);
+  if (String(range) !== String(steps.range)) return;  // looked away meanwhile; the next answer is on its way
   seen = mark;
-  drawn = {
-    run, buckets: observations.attempts, attempts: attempts.attempts, incidents: incidents.incidents,
-    evaluations: evaluations.evaluations,
-  };
-  drawCharts();
+  if (range === null) steps.knows(0, Math.max(1, ...observations.attempts.map((one) => one.last_steps.at(-1))));
+  charts.draw({
+    run, buckets: observations.attempts, ...attempts, ...incidents, ...decisions, ...checkpoints, ...evaluations,
+  });
   showStory(incidents.incidents, decisions.decisions);
   showAttempts(run, attempts.attempts);
   showCheckpoints(checkpoints.checkpoints);
@@ -72,65 +66,10 @@ function showSummary(run) {
     run.last_decision ? element("p.latest", {}, run.last_decision) : "");
 }
 
-function fact(name, words, title = "") {
-  return element("div", { title }, element("dt", {}, name), element("dd", {}, words));
-}
-
-function drawCharts() {
-  if (!drawn) return;
-  const { run, buckets, attempts } = drawn;
-  const marks = {
-    incidents: drawn.incidents.map((one) => ({ ...one, words: kindWords(one.kind) })),
-    attempts: attempts.filter((one) => one.attempt > 0),
-  };
-  const loss = branches(buckets, attempts, run.attempt, "loss");
-  const dots = evaluated(drawn.evaluations, attempts, run.attempt, "val_loss");
-  lossChart.draw(loss, marks, scale === "automatic" ? spansDecades(loss) : scale === "logarithmic", dots);
-  for (const [signal, title] of Object.entries(SMALL_CHARTS)) {
-    const found = branches(buckets, attempts, run.attempt, signal);
-    if ([...found.kept, ...found.abandoned.flatMap((branch) => branch.points)].every((point) => point.high === null)) continue;
-    chartOf(signal, title).draw(found, marks, signal === "grad_norm" && spansDecades(found));
-  }
-}
-
-function chartOf(signal, title) {
-  if (!smallCharts.has(signal)) {
-    const drawing = element("div.chart");
-    place("small-charts").append(element("section.panel", {}, element("h2", {}, title), drawing));
-    smallCharts.set(signal, new Chart(drawing, signal));
-  }
-  return smallCharts.get(signal);
-}
-
-/** Whether a linear scale would show the trouble and nothing else. */
-function spansDecades({ kept, abandoned }) {
-  const values = [...kept, ...abandoned.flatMap((branch) => branch.points)].map((point) => number(point.mean)).filter(Number.isFinite);
-  const low = values.reduce((least, one) => Math.min(least, one), Infinity);
-  const high = values.reduce((most, one) => Math.max(most, one), -Infinity);
-  return low > 0 && high / low > LOGARITHMIC_FROM;
-}
-
 function showStory(incidents, decisions) {
-  if (incidents.length === 0) {
-    place("story").replaceChildren(element("p.dim", {}, "Nothing. The run has had no incident."));
-    return;
-  }
-  place("story").replaceChildren(...incidents.map((incident) => {
-    const mine = decisions.filter((one) => one.incident_id === incident.incident_id);
-    return element(`article.panel.incident.${incident.severity}`, {},
-      element("header", {},
-        element("h3", {}, sentenceCase(kindWords(incident.kind))),
-        incidentBadge(incident),
-        element("time.dim", { title: clockTime(incident.opened_at) }, ago(incident.opened_at))),
-      element("p", {}, `${incident.summary} Began at step ${count(incident.onset_step)}, seen at step ${count(incident.detected_step)}.`),
-      element("ol.decisions", {}, mine.map((one) => element("li", {},
-        verdictBadge(one.verdict),
-        element("span", {}, one.reason),
-        element("span.dim.when", { title: clockTime(one.decided_at) },
-          `step ${count(one.step)}${one.decided_by === "local" ? ", decided in the trainer" : ""}`)))),
-      incident.outcome && !mine.some((one) => one.reason === incident.outcome)
-        ? element("p.outcome", {}, incident.outcome) : null);
-  }));
+  place("story").replaceChildren(...(incidents.length
+    ? incidents.map((incident) => incidentCard(incident, decisions))
+    : [element("p.dim", {}, "Nothing. The run has had no incident.")]));
 }
 
 function showAttempts(run, attempts) {
@@ -164,14 +103,15 @@ function showAbout(description) {
     fact("Started", clockTime(description.started_at)),
     description.checkpoint_every ? fact("Checkpoint every", plural(description.checkpoint_every, "step")) : null,
     tags));
+  place("configuration").replaceChildren(configuration(description.config));
 }
 
-function sentenceCase(words) {
-  return words[0].toUpperCase() + words.slice(1);
-}
-
-choices(place("scale"), [["automatic", "Auto"], ["linear", "Linear"], ["logarithmic", "Log"]], scale, (chosen) => {
-  scale = chosen;
-  drawCharts();
+choices(place("scale"), [["automatic", "Auto"], ["linear", "Linear"], ["logarithmic", "Log"]], charts.scale, (chosen) => {
+  charts.scale = chosen;
+  charts.redraw();
 });
-poll(refresh);
+choices(place("smoothing"), [[0, "Off"], [0.8, "Some"], [0.97, "Much"]], charts.smoothing, (chosen) => {
+  charts.smoothing = chosen;
+  charts.redraw();
+});
+const now = poll(refresh);

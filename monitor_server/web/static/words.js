@@ -58,3 +58,21 @@ export function stepsMade(run) {
 export function multiplier(scale) {
   return `×${figure(scale)}`;
 }
+
+export function sentenceCase(words) {
+  return words === "" ? "" : words[0].toUpperCase() + words.slice(1);
+}
+
+const ACTIONS = {
+  rollback: "roll back",
+  lower_learning_rate: "lower the rate",
+  rewarm_up: "warm up again",
+  reset_moments: "reset moments",
+  skip_data_window: "skip data",
+  save_now: "save now",
+  halt: "halt",
+};
+
+export function actionWords(action) {
+  return ACTIONS[action] ?? action.replaceAll("_", " ");
+}
