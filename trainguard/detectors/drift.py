@@ -8,6 +8,7 @@ loss, and monotone (the Mann-Kendall trend statistic, Mann 1945).
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -28,9 +29,13 @@ def kendall_tau(values: Sequence[float]) -> float:
     (1.0, 0.0, 0.0)
     """
     pairs = len(values) * (len(values) - 1) // 2
-    concordant = sum(
-        (after > before) - (after < before) for index, before in enumerate(values) for after in values[index + 1 :]
-    )
+    concordant = 0
+    before: list[float] = []
+    # Against the earlier ones in sorted order: the panel asks often, and comparing all pairs was half its time.
+    for value in values:
+        below = bisect_left(before, value)
+        concordant += below - (len(before) - bisect_right(before, value, below))
+        before.insert(below, value)
     return concordant / pairs if pairs else 0.0
 
 
@@ -82,21 +87,27 @@ class BlockTrend:
     def _measure(self) -> bool:
         blocks = list(self._medians)
         if len(blocks) < 2 * WIDTH + 2:
-            self.best = self.rise = self.scatter = self.trend = 0.0
+            self.best = self.rise = self.scatter = 0.0
             self.best_step = self.since = 0
             return False
-        levels = [sum(blocks[index : index + WIDTH]) / WIDTH for index in range(len(blocks) - WIDTH + 1)]
+        levels = [(first + second + third) / WIDTH for first, second, third in zip(blocks, blocks[1:], blocks[2:])]
         changes = [abs(after - before) for before, after in pairwise(blocks)]
         self.scatter = 1.4826 * median(changes) / (2 * WIDTH) ** 0.5
         self.best = min(levels)
         self.rise = levels[-1] - self.best
         # Which of several equally good stretches is the lowest is noise; the trouble began after the last of them.
-        lowest = max(index for index, level in enumerate(levels) if level <= self.best + self.scatter)
+        bar = self.best + self.scatter
+        lowest = len(levels) - 1
+        while levels[lowest] > bar:
+            lowest -= 1
         self.best_step = int(self._steps[lowest + WIDTH - 1])
-        tail = blocks[lowest + WIDTH // 2 :]
-        self.since = len(tail)
-        self.trend = kendall_tau(tail)
+        self.since = len(blocks) - lowest - WIDTH // 2
         return True
+
+    @property
+    def trend(self) -> float:
+        """Mann-Kendall's tau since the best stretch; worked out when asked for, which is seldom."""
+        return kendall_tau(list(self._medians)[-self.since :]) if self.since else 0.0
 
     def state_dict(self) -> State:
         """All it remembers, as JSON; the measures follow from it."""

@@ -90,8 +90,7 @@ class Plateau(Detector):
         still = self.flat * abs(before)
         if self._level is not None and now < self._level - FALLING_AGAIN * self.flat * abs(self._level):
             self._level = None
-        is_flat = abs(before - now) < still and kendall_tau(blocks[quarter:]) > STILL_FALLING
-        if self._level is not None or not is_flat:
+        if self._level is not None or abs(before - now) >= still or kendall_tau(blocks[quarter:]) <= STILL_FALLING:
             return None
         self._level = now
         has_learnt = now < early - (1 - self.learnt) * abs(early)
