@@ -8,7 +8,7 @@ COPY client_hook client_hook/
 COPY monitor_server monitor_server/
 COPY trainguard trainguard/
 COPY migrations migrations/
-RUN /opt/trainguard/bin/pip install --constraint constraints.txt '.[server,postgres]'
+RUN /opt/trainguard/bin/pip install --constraint constraints.txt '.[server,postgres,notify]'
 # It must start as installed, and nothing may have pulled torch in: fail here rather than at the first deployment.
 RUN /opt/trainguard/bin/trainguard --help >/dev/null && ! /opt/trainguard/bin/pip show --quiet torch
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import ipaddress
 import os
 from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from typing_extensions import Self
 
+from monitor_server.receivers import AddressBook, Route, read_address_book, webhook
 from monitor_server.storage.database import parse_database_url
 
 PREFIX = "TRAINGUARD_"
@@ -60,6 +63,8 @@ class Settings(BaseModel):
     webhook_url: str = ""
     webhook_secret: SecretStr = SecretStr("")
     """Signs every webhook with HMAC-SHA256 where set."""
+    notify_file: str = ""
+    """A YAML file of further receivers and of routes, see `monitor_server.receivers`."""
     housekeeping_seconds: Seconds = 5.0
 
     @field_validator("database")
@@ -92,10 +97,25 @@ class Settings(BaseModel):
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
         return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
 
+    @model_validator(mode="after")
+    def _everybody_can_be_told(self) -> Self:
+        _ = self.address_book  # a mistake in the file is said at the start, not at the first incident
+        return self
+
+    @cached_property
+    def address_book(self) -> AddressBook:
+        """Receivers and routes of ``notify_file``, and the receiver ``webhook``, which is told everything."""
+        book = read_address_book(Path(self.notify_file)) if self.notify_file else AddressBook()
+        if not self.webhook_url:
+            return book
+        everything = webhook(self.webhook_url, self.webhook_secret)
+        routes = (*book.routes, Route(to=everything.names)) if book.routes else ()
+        return AddressBook(receivers=(*everything.receivers, *book.receivers), routes=routes)
+
     @property
     def notifiers(self) -> tuple[str, ...]:
-        """Names of the notifiers that have somewhere to send to."""
-        return ("webhook",) if self.webhook_url else ()
+        """Names of the receivers."""
+        return self.address_book.names
 
 
 def is_loopback(host: str) -> bool:

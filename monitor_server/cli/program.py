@@ -63,6 +63,9 @@ def serve(
         str | None,
         typer.Option(metavar="URL", help="POST a message here when an incident opens, recovers or needs a person."),
     ] = None,
+    notify_file: Annotated[
+        str | None, typer.Option("--notify", metavar="FILE", help="Further receivers and routes, in YAML.")
+    ] = None,
     public_url: Annotated[
         str | None, typer.Option(metavar="URL", help="Where people reach the page; links in messages begin with it.")
     ] = None,
@@ -84,6 +87,7 @@ def serve(
             "port": port,
             "database": database,
             "webhook_url": webhook,
+            "notify_file": notify_file,
             "public_url": public_url,
             "insecure": insecure,
         }
@@ -134,6 +138,60 @@ def doctor(
     """Check a run's set-up: rate, warm-up, betas, decay, precision, against published ranges and what is known."""
     answer = _ask(server, f"runs/{_run_id(server, run)}/advice", {"task": task})
     print_json(answer) if as_json else tell_advice(Console(), answer)
+
+
+notify = typer.Typer(help="Whom the service tells, and whether it reaches them.", no_args_is_help=True)
+program.add_typer(notify, name="notify")
+
+NotifyFile = Annotated[
+    str | None,
+    typer.Option("--file", metavar="FILE", help="Receivers and routes. [dim]Default: TRAINGUARD_NOTIFY_FILE[/]"),
+]
+
+
+@notify.command("test")
+def notify_test(
+    receiver: Annotated[list[str] | None, typer.Option(help="Only this one; may be given several times.")] = None,
+    file: NotifyFile = None,
+) -> None:
+    """Send a test message to every receiver, from this machine and with this environment's settings.
+
+    The exit status is 0 when all of them arrived.
+    """
+    from monitor_server.cli.notifying import send_test  # its libraries are of another extra than ours
+
+    settings = _settings({"notify_file": file})
+    names = settings.address_book.names
+    for name in receiver or ():
+        if name not in names:
+            _give_up(f"there is no receiver {name!r}; known are: {', '.join(names) or 'none'}")
+    if not names:
+        _give_up("nobody is to be told: set TRAINGUARD_WEBHOOK_URL, or TRAINGUARD_NOTIFY_FILE with receivers")
+    if not send_test(Console(), settings, receiver or names):
+        raise typer.Exit(1)
+
+
+@notify.command("routes")
+def notify_routes(
+    project: Annotated[str, typer.Option(help="Of the run.")] = "default",
+    severity: Annotated[str, typer.Option(help="info, warning or critical.")] = "critical",
+    file: NotifyFile = None,
+) -> None:
+    """Say who would be told of an incident of this project and severity, state by state; nothing is sent."""
+    from monitor_server.cli.notifying import tell_routes  # its libraries are of another extra than ours
+
+    settings = _settings({"notify_file": file})
+    for event in ("opened", "needs_approval", "recovering", "recovered", "resolved", "escalated", "silent"):
+        tell_routes(Console(), settings, project, severity, event)
+
+
+def _settings(given: dict[str, Any]) -> Any:
+    from monitor_server.settings import SettingsError, read_settings
+
+    try:
+        return read_settings(given)
+    except SettingsError as error:
+        _give_up(str(error))
 
 
 def _run_id(server: str, run: str) -> str:

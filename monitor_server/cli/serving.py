@@ -14,6 +14,7 @@ import uvicorn
 from sqlalchemy.engine import make_url
 
 from monitor_server.app import create_app
+from monitor_server.receivers import ReceiversError
 from monitor_server.settings import Settings, SettingsError, read_settings
 from monitor_server.storage import Database, DatabaseUnavailable, SchemaError, schema
 
@@ -38,9 +39,13 @@ def run_service(given: Mapping[str, Any]) -> None:
         _give_up(str(error))
     listener = _listen(settings)
     settings = settings.model_copy(update={"port": listener.getsockname()[1]})
+    try:
+        app = create_app(settings)
+    except ReceiversError as error:
+        _give_up(str(error), status=2)
     signal.signal(signal.SIGTERM, _leave)
     config = uvicorn.Config(
-        create_app(settings),
+        app,
         log_config=None,
         access_log=False,
         server_header=False,

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from monitor_server.settings import Settings
+from monitor_server.receivers import Receiver
 from monitor_server.storage.notifications import Notification
 
 
@@ -21,16 +21,19 @@ class Delivery:
 
 
 class Notifier(ABC):
-    """A way to tell people, built from the settings. Used from one thread at a time."""
+    """A way to tell people, built for one receiver. Used from one thread at a time."""
 
     name: ClassVar[str]
 
     @abstractmethod
-    def __init__(self, settings: Settings) -> None: ...
+    def __init__(self, receiver: Receiver) -> None: ...
 
     @abstractmethod
-    def deliver(self, letter: Notification) -> Delivery:
-        """Try once. What goes wrong on the way is an answer, not an exception."""
+    def deliver(self, letter: Notification, now: float) -> Delivery:
+        """Try once, at ``now`` (seconds since 1970). What goes wrong on the way is an answer, not an exception.
+
+        ``reason`` may be shown to anybody: no address, and nothing that the other side sent back.
+        """
 
     @abstractmethod
     def close(self) -> None:

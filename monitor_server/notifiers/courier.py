@@ -44,7 +44,9 @@ class Courier:
         self._database = database
         self._clock = clock
         self._on_outcome = on_outcome
-        self._notifiers: dict[str, Notifier] = {name: NOTIFIERS[name](settings) for name in settings.notifiers}
+        self._notifiers: dict[str, Notifier] = {
+            receiver.name: NOTIFIERS[receiver.kind](receiver) for receiver in settings.address_book.receivers
+        }
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._work, name="trainguard-courier", daemon=True)
 
@@ -91,7 +93,7 @@ class Courier:
         if notifier is None:
             delivery = Delivery("refused", f"no notifier {letter.notifier!r} is set up any more")
         else:
-            delivery = notifier.deliver(letter)
+            delivery = notifier.deliver(letter, self._clock())
         with self._database.write() as connection:
             if delivery.outcome == "delivered":
                 notifications.delivered(connection, letter)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from monitor_server.notifiers.apprise import Apprise
 from monitor_server.notifiers.base import Notifier
 from monitor_server.notifiers.webhook import Webhook
 
-NOTIFIERS: dict[str, type[Notifier]] = {notifier.name: notifier for notifier in (Webhook,)}
-"""Every notifier by the name that the outbox knows it by."""
+NOTIFIERS: dict[str, type[Notifier]] = {notifier.name: notifier for notifier in (Webhook, Apprise)}
+"""Every notifier by the kind of receiver it is for."""

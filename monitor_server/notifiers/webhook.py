@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import math
 from typing import ClassVar
+from urllib.parse import urlsplit
 
 import httpx
 
 from monitor_server.notifiers.base import Delivery, Notifier
-from monitor_server.settings import Settings
+from monitor_server.notifiers.signature import signed
+from monitor_server.receivers import Receiver
 from monitor_server.storage.column_types import dump_document
 from monitor_server.storage.notifications import Notification
 
@@ -22,31 +22,34 @@ WORTH_ANOTHER_TRY = frozenset({408, 421, 425, 429})
 
 
 class Webhook(Notifier):
-    """POSTs to ``webhook_url``. The body's ``notification_id`` is the same at every try, for receivers that count.
+    """POSTs to the receiver's address. The body's ``notification_id`` is the same at every try.
 
-    With ``webhook_secret``, ``X-Trainguard-Signature-256`` is ``sha256=`` and the HMAC-SHA256 of the body in hex.
+    With a secret it is signed, see `signature`: every try with its own time, so that a late one is not taken for a
+    replayed one.
     ``text`` holds it all in one line, which is what chat rooms show.
     """
 
     name: ClassVar[str] = "webhook"
 
-    def __init__(self, settings: Settings) -> None:
-        self._url = settings.webhook_url
-        self._secret = settings.webhook_secret.get_secret_value().encode()
+    def __init__(self, receiver: Receiver) -> None:
+        self._url = receiver.url.get_secret_value()
+        self._secret = receiver.secret.get_secret_value().encode()
         # Redirects are not followed: a POST would arrive as a GET, or somewhere nobody has named.
         self._client = httpx.Client(timeout=TIMEOUT_SECONDS, follow_redirects=False)
 
-    def deliver(self, letter: Notification) -> Delivery:
+    def deliver(self, letter: Notification, now: float) -> Delivery:
         """See `Notifier.deliver`. Delivered is what was answered 2xx."""
         body = _body(letter)
         headers = {"content-type": "application/json", "user-agent": "trainguard"}
         if self._secret:
-            headers["x-trainguard-signature-256"] = f"sha256={hmac.new(self._secret, body, hashlib.sha256).hexdigest()}"
+            headers |= signed(body, self._secret, now)
         try:
             # The answer's body is not read: nobody here would look at it, and it may be endless.
             with self._client.stream("POST", self._url, content=body, headers=headers) as response:
                 return _judge(response)
-        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+        except httpx.InvalidURL:
+            return Delivery("retry", "InvalidURL: the address cannot be asked")  # its words would repeat the address
+        except (httpx.HTTPError, OSError) as error:
             return Delivery("retry", f"{type(error).__name__}: {error}")
 
     def close(self) -> None:
@@ -72,7 +75,8 @@ def _judge(response: httpx.Response) -> Delivery:
     if response.is_success:
         return Delivery("delivered")
     if response.is_redirect:
-        return Delivery("refused", f"answered {status}: it has moved to {response.headers.get('location', '?')}")
+        moved = urlsplit(response.headers.get("location", ""))
+        return Delivery("refused", f"answered {status}: it has moved to {moved.hostname or 'another path'}")
     if status >= 500 or status in WORTH_ANOTHER_TRY:
         return Delivery("retry", f"answered {status}", _seconds(response.headers.get("retry-after")))
     return Delivery("refused", f"answered {status}")

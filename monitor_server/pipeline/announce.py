@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
-from uuid import uuid5
+from uuid import UUID, uuid5
 
 from monitor_server.pipeline.case import Bench, Case
 from monitor_server.settings import Settings
 from monitor_server.storage import RunRow, notifications
 from monitor_server.storage.notifications import Notification
+from trainguard.policy.situation import Notice
 from trainguard.wire import DecisionReport, IncidentReport
 
 
 def announce(case: Case, bench: Bench) -> Case:
-    """One message for each notice and each notifier that has somewhere to send to."""
+    """One message for each notice and each receiver that a route leads to."""
     assert case.judgement is not None
     incidents = {incident.incident_id: incident.report() for incident in case.judgement.memory.incidents}
     decisions = {decision.incident_id: decision for decision in case.judgement.decisions}
-    for index, notice in enumerate(case.judgement.notices):
+    for notice in case.judgement.notices:
         told = letters(
             bench.settings,
             case.run,
             notice.event,
             notice.sentence,
             case.now,
-            # Named by its place in the run's history: the same envelope can never be told twice.
-            name=f"{case.run.version}:{index}",
+            # Each state of an incident is told once; what may come again does so on another attempt.
+            name=f"{notice.incident_id}:{notice.event}{_again(notice, incidents)}",
             incident=incidents.get(notice.incident_id),
             decision=decisions.get(notice.incident_id),
         )
@@ -40,6 +42,13 @@ def announce(case: Case, bench: Bench) -> Case:
     return case
 
 
+def _again(notice: Notice, incidents: Mapping[UUID, IncidentReport]) -> str:
+    """A remedy, and the wish for one, are new after every rollback; the other states come once in a life."""
+    incident = incidents.get(notice.incident_id)
+    is_repeatable = notice.event in ("needs_approval", "recovering") and incident is not None
+    return f":{incident.attempt}:{incident.rung}" if is_repeatable and incident is not None else ""
+
+
 def letters(
     settings: Settings,
     run: RunRow,
@@ -51,7 +60,7 @@ def letters(
     incident: IncidentReport | None = None,
     decision: DecisionReport | None = None,
 ) -> list[Notification]:
-    """What every notifier is to send about ``event``. The same ``name`` of the same run is told once."""
+    """What every receiver is to be sent about ``event``. The same ``name`` of the same run is told once to each."""
     document: dict[str, Any] = {
         "event": event,
         "sentence": sentence,
@@ -60,9 +69,16 @@ def letters(
         "project": run.project,
         "incident": incident,
         "decision": decision,
-        "link": f"{settings.page_url}/runs/{run.run_id}",
+        "link": _link(settings, run, incident),
     }
+    severity = "warning" if incident is None else incident.severity
     return [
-        Notification(run.run_id, uuid5(run.run_id, f"notification:{name}:{notifier}"), notifier, event, now, document)
-        for notifier in settings.notifiers
+        Notification(run.run_id, uuid5(run.run_id, f"notification:{name}:{receiver}"), receiver, event, now, document)
+        for receiver in settings.address_book.told_of(run.project, severity, event)
     ]
+
+
+def _link(settings: Settings, run: RunRow, incident: IncidentReport | None) -> str:
+    """Where a person reads on, and answers."""
+    page = f"{settings.page_url}/runs/{run.run_id}"
+    return page if incident is None else f"{page}/incidents/{incident.incident_id}"

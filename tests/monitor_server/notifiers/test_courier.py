@@ -5,16 +5,18 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Callable, Iterator
+from typing import get_args
 from uuid import uuid4
 
 import pytest
 
 from monitor_server.notifiers import NOTIFIERS, Courier
 from monitor_server.notifiers.courier import GIVE_UP_AFTER_SECONDS, HOLD_SECONDS
-from monitor_server.settings import Settings
+from monitor_server.notifiers.signature import is_genuine
+from monitor_server.receivers import Kind
 from monitor_server.storage import notifications, silences
 from tests.monitor_server.notifiers.receiver import Receiver, receiving
-from tests.monitor_server.service import Service, Trainer, diverge
+from tests.monitor_server.service import HEALTHY, Service, Trainer, diverge
 
 
 @pytest.fixture
@@ -59,8 +61,8 @@ def trouble(service: Service, **description: str) -> Trainer:
     return trainer
 
 
-def test_every_configured_notifier_is_in_the_table() -> None:
-    assert set(Settings(webhook_url="http://x/").notifiers) <= set(NOTIFIERS)
+def test_every_kind_of_receiver_has_its_notifier() -> None:
+    assert set(get_args(Kind)) == set(NOTIFIERS)
 
 
 def test_an_incident_is_told_once(post: Post, receiver: Receiver) -> None:
@@ -69,7 +71,8 @@ def test_an_incident_is_told_once(post: Post, receiver: Receiver) -> None:
     assert post.courier.deliver_due() == 0
     [message] = receiver.messages
     assert (message["event"], message["project"], message["run"]) == ("opened", "demo", "char-gpt")
-    assert message["link"] == f"https://guard.example/runs/{trainer.run_id}"
+    incident = message["incident"]["incident_id"]
+    assert message["link"] == f"https://guard.example/runs/{trainer.run_id}/incidents/{incident}"
     assert message["incident"]["kind"] == "divergence"
     assert message["decision"]["verdict"] == "act"
     assert message["text"].startswith("[demo/char-gpt] opened: ")
@@ -80,8 +83,12 @@ def test_an_incident_is_told_once(post: Post, receiver: Receiver) -> None:
 def test_it_is_signed(post: Post, receiver: Receiver) -> None:
     trouble(post.service)
     post.courier.deliver_due()
-    expected = hmac.new(b"s3cret", receiver.bodies[0], hashlib.sha256).hexdigest()
-    assert receiver.headers[0]["x-trainguard-signature-256"] == f"sha256={expected}"
+    now = post.service.clock()
+    expected = hmac.new(b"s3cret", f"{now:.0f}.".encode() + receiver.bodies[0], hashlib.sha256).hexdigest()
+    headers = receiver.headers[0]
+    assert headers["x-trainguard-signature-256"] == f"sha256={expected}"
+    assert is_genuine(receiver.bodies[0], headers, b"s3cret", now=now)
+    assert not is_genuine(receiver.bodies[0], headers, b"s3cret", now=now + 301), "sent again by somebody else"
 
 
 def test_what_did_not_arrive_is_tried_again_later_and_later(post: Post, receiver: Receiver) -> None:
@@ -100,7 +107,7 @@ def test_what_did_not_arrive_is_tried_again_later_and_later(post: Post, receiver
     assert post.outcomes == ["failed", "failed", "failed", "delivered"]
 
 
-@pytest.mark.parametrize(("status", "word"), [(404, "404"), (302, "moved to http://127.0.0.1:9/")])
+@pytest.mark.parametrize(("status", "word"), [(404, "404"), (302, "moved to 127.0.0.1")])
 def test_what_will_never_be_accepted_is_given_up_at_once(
     post: Post, receiver: Receiver, status: int, word: str
 ) -> None:
@@ -160,6 +167,19 @@ def test_a_proposal_asks_for_approval(post: Post, receiver: Receiver) -> None:
     assert "needs_approval" in {message["event"] for message in receiver.messages}
     told = next(message for message in receiver.messages if message["event"] == "needs_approval")
     assert told["decision"]["verdict"] == "propose"
+
+
+def test_each_state_of_an_incident_is_told_once_and_its_recovery_too(post: Post, receiver: Receiver) -> None:
+    trainer = Trainer()
+    receipt, checkpoints = diverge(post.service, trainer)
+    post.service.send(trainer.obey(receipt.commands[0], checkpoints))
+    for _ in range(30):
+        post.service.send(trainer.steps(HEALTHY[:40]))
+    while post.courier.deliver_due():
+        pass
+    first = receiver.messages[0]["incident"]["incident_id"]
+    told = [message["event"] for message in receiver.messages if message["incident"]["incident_id"] == first]
+    assert sorted(told) == ["opened", "recovered"], "that a remedy was applied is told only where a route names it"
 
 
 def test_the_thread_delivers_by_itself_and_stops_at_once(post: Post, receiver: Receiver) -> None:
