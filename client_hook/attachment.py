@@ -63,7 +63,7 @@ def attach(
     synchronous: bool = False,
     guard: bool | str | None = None,
     sensitivity: str = "normal",
-    playbook: Playbook | Mapping[str, Any] | None = None,
+    playbook: Playbook | Mapping[str, Any] | str | os.PathLike[str] | None = None,
     tags: Mapping[str, str] | None = None,
     layers_every: int | None = 50,
     exact_update_ratio_every: int | None = None,
@@ -93,7 +93,8 @@ def attach(
         synchronous: detect and exchange inside ``observe``: deterministic, for tests and benchmarks.
         guard: let no non-finite update touch the weights; default: in mode ``act`` only.
         sensitivity: of the detectors: ``low``, ``normal`` or ``high``.
-        playbook: the run's own ladders of remedies, as a `trainguard.policy.Playbook` or a mapping.
+        playbook: the run's own ladders of remedies: the path of a YAML file (needs PyYAML), a mapping, or a
+            `trainguard.policy.Playbook`.
         tags: words to find the run by.
         layers_every: steps between two looks at every layer (gradient norm, parameter norm, update ratio, share of
             zero gradients); also looked at on a finding. ``None`` for never.
@@ -350,8 +351,13 @@ class _Assembly:
             tags=settings.tags,
             config=described(state.model, state.optimizers, state.schedulers, state.scaler),
             sensitivity=settings.sensitivity,
-            playbook=settings.playbook.model_dump(mode="json") if settings.playbook else None,
+            playbook=_what_differs(settings.playbook) if settings.playbook else None,
         )
+
+
+def _what_differs(playbook: Playbook) -> dict[str, Any]:
+    """What an older service does not know it refuses; so it is told only what is not as ever."""
+    return playbook.model_dump(mode="json", exclude_defaults=True)
 
 
 def _one_module(model: nn.Module | Sequence[nn.Module]) -> nn.Module:

@@ -12,10 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any, get_args
 from urllib.parse import urlsplit
 
-from pydantic import ValidationError
-
 from client_hook.errors import AttachError
 from client_hook.signals import SenseOptions
+from trainguard.playbooks import PlaybookUnreadable, playbook_from_mapping, read_playbook
 from trainguard.policy import Playbook
 from trainguard.wire import Mode
 
@@ -56,7 +55,7 @@ class HookSettings:
         synchronous: bool,
         guard: bool | str | None,
         sensitivity: str,
-        playbook: Playbook | Mapping[str, Any] | None,
+        playbook: Playbook | Mapping[str, Any] | str | os.PathLike[str] | None,
         tags: Mapping[str, str] | None,
         layers_every: int | None = 50,
         exact_update_ratio_every: int | None = None,
@@ -146,14 +145,16 @@ def _pattern(activations: object) -> str | None:
 def _playbook(playbook: object) -> Playbook | None:
     if playbook is None or isinstance(playbook, Playbook):
         return playbook
-    if not isinstance(playbook, Mapping):
-        raise AttachError(f"playbook must be a Playbook or a mapping, not {type(playbook).__name__}")
     try:
-        return Playbook.model_validate(dict(playbook))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "playbook"
-        raise AttachError(f"playbook: {where}: {first['msg']}") from None
+        if isinstance(playbook, (str, os.PathLike)):
+            return read_playbook(playbook)
+        if isinstance(playbook, Mapping):
+            return playbook_from_mapping(playbook)
+    except PlaybookUnreadable as error:
+        raise AttachError(str(error)) from None
+    raise AttachError(
+        f"playbook is a {type(playbook).__name__}; give the path of a YAML file, a mapping, or a Playbook"
+    )
 
 
 def _tags(tags: object) -> dict[str, str]:

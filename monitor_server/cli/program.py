@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from monitor_server.cli.asking import Asking, NoAnswer
+from monitor_server.cli.playbook_commands import playbook_program
 from monitor_server.cli.printing import print_json, tell_advice, tell_incidents, tell_runs
 from trainguard import __version__
 
@@ -22,6 +23,8 @@ program = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+
+program.add_typer(playbook_program)
 
 Server = Annotated[
     str,

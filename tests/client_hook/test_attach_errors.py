@@ -109,6 +109,19 @@ def test_a_state_that_no_checkpoint_could_give_back(tmp_path: Path) -> None:
     assert "could not be read back" in message
 
 
+def test_a_playbook_file_is_read_and_its_faults_are_told_with_their_line(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("extends: default\nprobation_step: 9\n")
+    message = _message(LittleTraining(), playbook=path)
+    assert f"{path}, line 2: probation_step: unknown key; did you mean 'probation_steps'?" in message
+    path.write_text("extends: default\nprobation_steps: 9\n")
+    hook = LittleTraining().attach(playbook=str(path))
+    hook.close()
+    described = hook._description.playbook
+    assert described is not None
+    assert (described["name"], described["probation_steps"], "budget" in described) == ("mine", 9, False)
+
+
 def test_a_folder_in_which_another_training_works(tmp_path: Path) -> None:
     first = LittleTraining().attach(checkpoints=tmp_path / "c")
     message = _message(LittleTraining(), checkpoints=tmp_path / "c")

@@ -10,7 +10,17 @@ from pydantic import ValidationError
 from tests.policy.story import Story, checkpoint
 from trainguard.policy import Budget, Ladder, Playbook, Rung
 from trainguard.policy.remedy import choose_checkpoint, choose_factor
-from trainguard.wire import Halt, LowerLearningRate, ResetMoments, RewarmUp, Rollback, SkipDataWindow
+from trainguard.wire import (
+    Halt,
+    LowerLearningRate,
+    ResetMoments,
+    RewarmUp,
+    Rollback,
+    SetLossScale,
+    SkipDataWindow,
+    SkipUpdate,
+    TightenClipping,
+)
 
 
 def factor_of(story: Story) -> float:
@@ -320,12 +330,36 @@ def test_no_command_is_made_twice_and_none_without_a_reason(events: list[str]) -
 def test_a_playbook_with_a_misspelt_key_is_refused_by_name() -> None:
     with pytest.raises(ValidationError, match=r"rewarm_step\n"):
         Rung.model_validate({"name": "x", "rewarm_step": 3})
-    with pytest.raises(ValidationError, match="ladders.explosion is no kind of incident"):
+    with pytest.raises(ValidationError, match="explosion is no kind of incident"):
         Playbook(ladders={"explosion": Ladder(rungs=(Rung(name="x"),))})
     with pytest.raises(ValidationError, match="nothing after it can be reached"):
         Ladder(rungs=(Rung(name="stop", halt=True), Rung(name="x")))
     with pytest.raises(ValidationError, match="rungs is empty"):
         Ladder(treatment="treat")
+
+
+def orders_of(rung: Rung, **evidence: float) -> tuple[object, ...]:
+    story = Story(playbook=Playbook(ladders={"divergence": Ladder(rungs=(rung,))}))
+    story.judge(story.finding(onset=395, **evidence), loss=9.0)
+    return story.commands[-1].orders if story.commands else ()
+
+
+def test_everything_that_a_trainer_can_do_to_recover_can_stand_in_a_rung() -> None:
+    rung = Rung(
+        name="all", rollback="none", learning_rate_factor=0.5, reset_moments=True, rewarm_steps=3, skip_batches=4,
+        skip_updates=2, clip_norm=1.0, clip_times_healthy=2.0, loss_scale="initial",
+    )  # fmt: skip
+    assert orders_of(rung, grad_norm_before=0.25) == (
+        LowerLearningRate(factor=0.5), ResetMoments(), TightenClipping(max_norm=0.5), SetLossScale(),
+        SkipDataWindow(batches=5), SkipUpdate(updates=2), RewarmUp(steps=3),
+    )  # fmt: skip
+
+
+def test_how_far_back_can_be_said_in_steps() -> None:
+    story = Story(playbook=Playbook(ladders={"divergence": Ladder(rungs=(Rung(name="far", steps_before_onset=50),))}))
+    story.judge(story.finding(onset=395), loss=9.0)
+    assert restored_by(story) == 300
+    assert orders_of(Rung(name="clip", rollback="none", learning_rate_factor=1, clip_times_healthy=2.0)) == ()
 
 
 def test_the_safe_playbook_never_halts() -> None:

@@ -17,7 +17,7 @@ from trainguard.policy.diagnosis import diagnose
 from trainguard.policy.incident import Incident
 from trainguard.policy.life import follow
 from trainguard.policy.memory import LadderMemory, PolicyMemory
-from trainguard.policy.playbook import Budget, Ladder, Playbook, Rung
+from trainguard.policy.playbook import Budget, Ladder, Playbook, RateReturn, Rung
 from trainguard.policy.situation import Judgement, Notice, Situation
 from trainguard.policy.suppression import suppress
 
@@ -31,6 +31,7 @@ __all__ = [
     "Notice",
     "Playbook",
     "PolicyMemory",
+    "RateReturn",
     "Rung",
     "Situation",
     "correlate",

@@ -6,9 +6,10 @@ a rollback) and forgiven only after a long healthy stretch.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from typing_extensions import Self
 
 from trainguard.wire import KINDS
@@ -18,6 +19,8 @@ SMALLEST_FACTOR = 1 / 32
 
 Treatment = Literal["treat", "watch", "advise"]
 """treat: a remedy at once; watch: wait for it to heal, then treat; advise: words for a person only."""
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class _Data(BaseModel):
@@ -31,6 +34,9 @@ class Rung(_Data):
 
     name: Annotated[str, Field(min_length=1, max_length=80)]
     rollback: Literal["none", "before_onset", "deeper"] = "before_onset"
+    """How far back: to the newest confirmed checkpoint from before the onset, or to an older one than last time."""
+    steps_before_onset: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    """So many steps before the onset at least must the checkpoint lie, where there is one."""
     learning_rate_factor: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = 0.5
     factor_from_evidence: bool = True
     """Cut deeper than ``learning_rate_factor`` where the run's own numbers say by how much."""
@@ -38,8 +44,25 @@ class Rung(_Data):
     rewarm_steps: Annotated[int, Field(ge=0, le=1_000_000)] = 0
     skip_batches: Annotated[int, Field(ge=0, le=1_000_000)] = 0
     """Batches of ``hook.batches`` to pass over; 0 passes over none."""
+    skip_updates: Annotated[int, Field(ge=0, le=1_000)] = 0
+    """Steps whose updates are left out: the weights stay, the losses go on being measured."""
+    clip_norm: Positive | None = None
+    """Hold gradient norms at or below this from now on."""
+    clip_times_healthy: Positive | None = None
+    """The same as a multiple of the run's healthy gradient norm, where that is known."""
+    loss_scale: Literal["keep", "initial"] | Positive = "keep"
+    """Set the GradScaler's scale: to a number, or to the ``initial`` one. Refused where there is no scaler."""
     halt: bool = False
     """Stop the training with a report. A halting rung does nothing else."""
+
+    @model_validator(mode="after")
+    def _does_something(self) -> Self:
+        cuts = self.learning_rate_factor < 1 or self.factor_from_evidence
+        steps = self.rewarm_steps or self.skip_batches or self.skip_updates
+        limits = self.clip_norm or self.clip_times_healthy or self.loss_scale != "keep"
+        if not (self.halt or self.rollback != "none" or cuts or steps or limits or self.reset_moments):
+            raise ValueError(f"rung {self.name!r} does nothing: give it a remedy, or leave it out")
+        return self
 
 
 class Ladder(_Data):
@@ -49,7 +72,11 @@ class Ladder(_Data):
     heal_within_steps: Annotated[int, Field(ge=1)] = 30
     """A warning that has not healed after so many steps is treated like a critical finding."""
     rungs: tuple[Rung, ...] = ()
-    advice: str = ""
+    at_most: Annotated[int, Field(ge=1)] | None = None
+    """How often: remedies of this ladder until a long healthy stretch forgives them; then it ends as if climbed."""
+    again_after_steps: Annotated[int, Field(ge=0)] = 0
+    """How soon again: steps that the run makes after a remedy before the next one is chosen."""
+    advice: Annotated[str, Field(max_length=2_000)] = ""
     """For ``advise``: what a person could do."""
 
     @model_validator(mode="after")
@@ -63,22 +90,44 @@ class Ladder(_Data):
 
 
 class Budget(_Data):
-    """How often, and how soon again."""
+    """How often, and how soon again, whatever the kind of incident."""
 
     rollbacks: Annotated[int, Field(ge=0)] = 8
     """Rollbacks per run until a long healthy stretch forgives them."""
+    without_progress: Annotated[int, Field(ge=1)] = 3
+    """Remedies in a row after which the run failed again before it was past the place where it had failed."""
     forgive_after_steps: Annotated[int, Field(ge=1)] = 20_000
     """Healthy steps after the last incident until rungs and budget count from zero again."""
     attempts_per_rung: Annotated[int, Field(ge=1)] = 3
     """Commands for one rung that may be refused or expire before a person is asked."""
 
 
+class RateReturn(_Data):
+    """How a rate that was lowered for a passing cause (bad data, a flipped bit) comes back after probation."""
+
+    is_wanted: bool = True
+    step_factor: Annotated[float, Field(gt=1, le=100, allow_inf_nan=False)] = 2.0
+    """The multiplier is raised by this factor at a time."""
+    every_steps: Annotated[int, Field(ge=1)] = 50
+    """Healthy steps between two raises."""
+
+
+def _known_kind(kind: str) -> str:
+    if kind not in KINDS:
+        raise ValueError(f"{kind} is no kind of incident; known are {', '.join(sorted(KINDS))}")
+    return kind
+
+
 class Playbook(_Data):
     """Ladders by kind of incident, and how patient to be.
+
+    ``extends`` (``default`` or ``safe``) fills in what is not said: a ladder that is given replaces that of its kind.
 
     >>> Playbook.default().ladder("divergence").rungs[0].name
     'roll back, halve the rate'
     >>> Playbook.default().ladder("plateau").treatment
+    'advise'
+    >>> Playbook.model_validate({"extends": "default", "probation_steps": 99}).ladder("plateau").treatment
     'advise'
     """
 
@@ -87,15 +136,26 @@ class Playbook(_Data):
     """A recovered run is watched until so many steps beyond the place where it failed."""
     healed_after_steps: Annotated[int, Field(ge=1)] = 8
     """Steps back in the former band before a trouble counts as healed."""
+    proposal_valid_seconds: Annotated[float, Field(gt=0, le=30 * 86_400, allow_inf_nan=False)] = 3_600.0
+    """A proposal of mode ``advise`` can be approved for so long; then it is made anew, of the run as it then is."""
     budget: Budget = Budget()
-    ladders: dict[str, Ladder]
+    rate_return: RateReturn = RateReturn()
+    ladders: dict[Annotated[str, AfterValidator(_known_kind)], Ladder]
 
-    @model_validator(mode="after")
-    def _known_kinds(self) -> Self:
-        for kind in self.ladders:
-            if kind not in KINDS:
-                raise ValueError(f"ladders.{kind} is no kind of incident; known are {', '.join(sorted(KINDS))}")
-        return self
+    @model_validator(mode="before")
+    @classmethod
+    def _extended(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping) or "extends" not in given:
+            return given
+        base = {"default": _DEFAULT, "safe": _SAFE}.get(given["extends"])
+        if base is None:
+            raise ValueError(f"extends is {given['extends']!r}; it can be 'default' or 'safe'")
+        inherited = {name: getattr(base, name) for name in cls.model_fields}
+        ladders = given.get("ladders") or {}
+        own = {name: value for name, value in given.items() if name != "extends"}
+        if isinstance(ladders, Mapping):
+            own["ladders"] = {**base.ladders, **ladders}
+        return {**inherited, **own}
 
     def ladder(self, kind: str) -> Ladder:
         """The ladder for ``kind``; a kind without one is only told, never treated."""
@@ -141,10 +201,32 @@ _HALT = Rung(name="halt with a report", rollback="none", halt=True)
 
 _RUNGS = (_FIRST, _SECOND, _THIRD, _HALT)
 
-_PLATEAU_ADVICE = (
-    "Consider annealing the rate, checking regularisation and the data order, or ending the run; "
-    "raising the rate on a plateau is how many runs diverge."
+_LOSS_SCALE = Rung(
+    name="roll back, keep the rate, initial loss scale",
+    rollback="before_onset",
+    learning_rate_factor=1.0,
+    factor_from_evidence=False,
+    loss_scale="initial",
+    skip_batches=16,
 )
+
+ADVICE: dict[str, str] = {
+    "plateau": (
+        "Consider annealing the rate, checking regularisation and the data order, or ending the run; "
+        "raising the rate on a plateau is how many runs diverge."
+    ),
+    "grad_vanishing": "Compare gradient norms layer by layer; look at depth, initialisation and normalisation.",
+    "update_ratio": "An update is usually a thousandth of its parameter; change the rate of the groups that differ.",
+    "no_update": "See that the optimizer owns the parameters, that they require gradients, and that step() runs.",
+    "oscillation": "Lower the momentum to 0.9, or halve the rate.",
+    "dead_layers": "Start again from before the onset at a lower rate; consider GELU or leaky ReLU.",
+    "overfitting": "Stop at the best evaluation, or regularise: more data, dropout, weight decay, augmentation.",
+    "rank_disagreement": "Compare the ranks' weights and data; take the rank that differs out before going on.",
+    "slow_step": "Look at the data loader, the other processes on the machine, and the network between ranks.",
+    "silent": "See whether the process still lives, and what it waits for.",
+    "learning_rate": "Check that scheduler.step() runs once per step, and that nothing else writes the groups' lr.",
+}
+"""What a person could do about the kinds that no automatic remedy is safe for."""
 
 _DEFAULT = Playbook(
     name="default",
@@ -154,15 +236,14 @@ _DEFAULT = Playbook(
         "non_finite": Ladder(treatment="watch", heal_within_steps=40, rungs=_RUNGS),
         "loss_spike": Ladder(treatment="watch", heal_within_steps=40, rungs=_RUNGS),
         "grad_explosion": Ladder(treatment="watch", heal_within_steps=40, rungs=_RUNGS),
-        "plateau": Ladder(treatment="advise", advice=_PLATEAU_ADVICE),
+        # The scaler halves its scale at each overflow; where it goes on and on, the state makes infinities.
+        "loss_scale_collapse": Ladder(treatment="watch", heal_within_steps=40, rungs=(_LOSS_SCALE, *_RUNGS)),
+        **{kind: Ladder(treatment="advise", advice=advice) for kind, advice in ADVICE.items()},
     },
 )
 
 _SAFE = Playbook(
     name="safe",
-    ladders={
-        kind: ladder.model_copy(update={"rungs": (_FIRST, _SECOND)}) if ladder.rungs else ladder
-        for kind, ladder in _DEFAULT.ladders.items()
-    },
+    ladders={kind: ladder.model_copy(update={"rungs": ladder.rungs[:2]}) for kind, ladder in _DEFAULT.ladders.items()},
     budget=Budget(rollbacks=2),
 )

@@ -16,7 +16,10 @@ from trainguard.wire import (
     ResetMoments,
     RewarmUp,
     Rollback,
+    SetLossScale,
     SkipDataWindow,
+    SkipUpdate,
+    TightenClipping,
 )
 
 
@@ -84,13 +87,7 @@ def compose(rung: Rung, incident: Incident, checkpoints: Iterable[CheckpointRepo
     orders: list[Order] = []
     words: list[str] = []
     if rung.rollback != "none":
-        below = incident.restored_step
-        if rung.rollback == "deeper" and below is None and rung_index:
-            nearest = choose_checkpoint(checkpoints, incident.onset_step)
-            below = nearest.step if nearest else None
-        chosen = choose_checkpoint(
-            checkpoints, incident.onset_step, below_step=below if rung.rollback == "deeper" else None
-        )
+        chosen = _chosen(rung, incident, tuple(checkpoints), rung_index)
         if chosen is None:
             return Remedy((), f"no confirmed checkpoint from before the onset at step {incident.onset_step} is known")
         orders.append(Rollback(checkpoint_id=chosen.checkpoint_id))
@@ -102,16 +99,57 @@ def compose(rung: Rung, incident: Incident, checkpoints: Iterable[CheckpointRepo
     if rung.reset_moments:
         orders.append(ResetMoments())
         words.append("reset the optimizer's moments")
+    limit = choose_clip_norm(rung, incident.evidence)
+    if limit is not None:
+        orders.append(TightenClipping(max_norm=limit))
+        words.append(f"hold gradient norms at or below {limit:.4g}")
+    if rung.loss_scale != "keep":
+        scale = None if rung.loss_scale == "initial" else rung.loss_scale
+        orders.append(SetLossScale(scale=scale))
+        words.append("set the loss scale to " + ("its initial value" if scale is None else f"{scale:.4g}"))
     if rung.skip_batches:
         # The trouble may lie in the data: pass over as much again as it has already cost.
         cost = incident.failed_step - incident.onset_step
         batches = min(max(rung.skip_batches, cost), 4 * rung.skip_batches)
         orders.append(SkipDataWindow(batches=batches))
         words.append(f"pass over the next {batches} batches")
+    if rung.skip_updates:
+        orders.append(SkipUpdate(updates=rung.skip_updates))
+        words.append(f"leave out the next {rung.skip_updates} updates")
     if rung.rewarm_steps:
         orders.append(RewarmUp(steps=rung.rewarm_steps))
         words.append(f"re-warm over {rung.rewarm_steps} steps")
+    if not orders:
+        return Remedy((), f"the run's numbers do not say what {rung.name!r} needs to know")
     return Remedy(tuple(orders), _listed(words))
+
+
+def choose_clip_norm(rung: Rung, evidence: Mapping[str, float]) -> float | None:
+    """The limit for gradient norms that ``rung`` asks for: the tighter of its two, where both are known.
+
+    >>> choose_clip_norm(Rung(name="clip", clip_times_healthy=2.0), {"grad_norm_before": 0.4})
+    0.8
+    """
+    limits = [rung.clip_norm] if rung.clip_norm is not None else []
+    healthy = evidence.get("grad_norm_before")
+    if rung.clip_times_healthy is not None and healthy is not None and math.isfinite(healthy) and healthy > 0:
+        limits.append(float(f"{rung.clip_times_healthy * healthy:.4g}"))
+    return min(limits, default=None)
+
+
+def _chosen(
+    rung: Rung, incident: Incident, checkpoints: tuple[CheckpointReport, ...], rung_index: int
+) -> CheckpointReport | None:
+    onset = incident.onset_step
+    below = incident.restored_step
+    if rung.rollback == "deeper" and below is None and rung_index:
+        nearest = choose_checkpoint(checkpoints, onset)
+        below = nearest.step if nearest else None
+    below = below if rung.rollback == "deeper" else None
+    if rung.steps_before_onset:
+        at_most = max(0, onset - rung.steps_before_onset) + 1
+        below = at_most if below is None else min(below, at_most)
+    return choose_checkpoint(checkpoints, onset, below_step=below)
 
 
 def _listed(words: list[str]) -> str:
