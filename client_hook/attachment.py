@@ -7,6 +7,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -16,7 +17,7 @@ from torch.optim import Optimizer
 
 from client_hook.configuration import described
 from client_hook.data_window import DataWindow
-from client_hook.delivery import HttpTransport, Outbox
+from client_hook.delivery import HttpTransport, Outbox, Spool
 from client_hook.errors import AttachError, TrainingHalted
 from client_hook.guard import Guard
 from client_hook.hook import TrainingHook
@@ -156,6 +157,7 @@ class _Assembly:
         self._state = state
         self._world_size = world_size
         self._clock: Callable[[], float] = time.time
+        self._spool_folder: Path | None = None
 
     def build(self, checkpoints: str | os.PathLike[str] | Checkpoints | None, resume_unfinished: bool) -> TrainingHook:
         journal, store = self._open(checkpoints, resume_unfinished)
@@ -179,6 +181,7 @@ class _Assembly:
             try:
                 # A folder per run: a new run never rotates away what a finished one has left.
                 run_folder = folder / str(journal.run_id)
+                self._spool_folder = folder / "spool" if self._settings.server is not None else None
                 return journal, DirectoryCheckpoints(run_folder, background=not self._settings.synchronous)
             except BaseException:
                 journal.close()
@@ -264,6 +267,8 @@ class _Assembly:
             clock=clock,
             synchronous=settings.synchronous,
             refuses=self._why_refuse(),
+            # Beside the journal, whose lock keeps a second trainer out.
+            spool=Spool(self._spool_folder, description) if self._spool_folder is not None else None,
         )
         try:
             self._begin(training, rhythm, brain, standing, journal, outbox)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from client_hook.delivery import Outbox, Transport, Worker
+from client_hook.delivery import EXIT_SECONDS, Outbox, Spool, Transport, Worker
 from client_hook.errors import TrainingHalted
 from client_hook.guard import Guard
 from client_hook.local_brain import Concern, LocalBrain, Standing
@@ -30,6 +30,7 @@ from client_hook.recovery.step_boundary import Handled, StepBoundary
 from client_hook.recovery.training import Training
 from client_hook.recovery.update_guard import UpdateGuard
 from client_hook.signals import Reading, Senses
+from client_hook.termination import LastWords
 from trainguard.wire import Command, Evaluation, Finding, Observation, Receipt, RunDescription, RunState, WireModel
 
 _logger = logging.getLogger("trainguard")
@@ -62,6 +63,7 @@ class TrainingHook:
         clock: Callable[[], float],
         synchronous: bool,
         refuses: str,
+        spool: Spool | None = None,
     ) -> None:
         self._description = description
         self._training = training
@@ -79,8 +81,10 @@ class TrainingHook:
             on_items=self._on_items,
             on_receipt=self._on_receipt,
             complain=guard.complain,
+            spool=spool,
             clock=clock,
         )
+        self._last_words = LastWords(lambda: self._worker.close(EXIT_SECONDS))
         self._journal = journal
         self._guard = guard
         self._clock = clock
@@ -108,6 +112,9 @@ class TrainingHook:
                 optimizer.register_step_post_hook(self._after_update),
             )
         ]
+
+        if transport is not None:
+            self._last_words.begin()
 
     # -- what a loop uses ---------------------------------------------------------------------------------------
 
@@ -468,6 +475,7 @@ class TrainingHook:
         for handle in self._handles:
             handle.remove()
         self._senses.close()
+        self._last_words.end()
 
     def _close(self, state: RunState, timeout: float) -> None:
         if self._has_announced_end:

@@ -11,6 +11,7 @@ in ``tests/client_hook/delivery`` run over it.
 
 from client_hook.delivery.http_transport import HttpTransport
 from client_hook.delivery.outbox import Item, Outbox
+from client_hook.delivery.spool import Spool
 from client_hook.delivery.transport import (
     MemoryTransport,
     NotAReceipt,
@@ -22,9 +23,10 @@ from client_hook.delivery.transport import (
     UnknownRun,
     Unreachable,
 )
-from client_hook.delivery.worker import Status, Worker
+from client_hook.delivery.worker import EXIT_SECONDS, Status, Worker
 
 __all__ = [
+    "EXIT_SECONDS",
     "HttpTransport",
     "Item",
     "MemoryTransport",
@@ -32,6 +34,7 @@ __all__ = [
     "Outbox",
     "Rejected",
     "ServerBusy",
+    "Spool",
     "Status",
     "Transport",
     "TransportError",

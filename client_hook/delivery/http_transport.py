@@ -88,6 +88,17 @@ class HttpTransport:
         self._last = None
         return receipt
 
+    def interrupt(self) -> None:
+        """Shut the socket down under whoever waits for it."""
+        # Closing a socket does not wake a thread that waits in it; shutting it down does.
+        stream = self._stream
+        socket = None if stream is None else stream.get_extra_info("socket")
+        if socket is not None:
+            try:
+                socket.shutdown(2)
+            except OSError:
+                return  # it went down by itself in the meantime
+
     def close(self) -> None:
         """Close the connection."""
         client, self._client = self._client, None
@@ -114,7 +125,7 @@ class HttpTransport:
             extensions={"trace": self._watch_connection},
         )
         try:
-            with without_request_lines(), deadline.over(self._shut_down):
+            with without_request_lines(), deadline.over(self.interrupt):
                 response = client.send(request, stream=True)
                 try:
                     answer = self._read(response, deadline)
@@ -157,7 +168,7 @@ class HttpTransport:
                 headers["authorization"] = f"Bearer {self._token}"
             self._client = httpx.Client(
                 headers=headers,
-                # One connection: the one whose socket `_shut_down` knows.
+                # One connection: the one whose socket `interrupt` knows.
                 limits=httpx.Limits(max_connections=1, max_keepalive_connections=1),
                 follow_redirects=False,
                 trust_env=not self._is_local,
@@ -169,16 +180,6 @@ class HttpTransport:
     def _watch_connection(self, event: str, info: dict[str, Any]) -> None:
         if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
             self._stream = info["return_value"]
-
-    def _shut_down(self) -> None:
-        # Closing a socket does not wake a thread that waits in it; shutting it down does.
-        stream = self._stream
-        socket = None if stream is None else stream.get_extra_info("socket")
-        if socket is not None:
-            try:
-                socket.shutdown(2)
-            except OSError:
-                return  # it went down by itself in the meantime
 
 
 class _Deadline:

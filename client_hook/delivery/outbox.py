@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Union
 
 from client_hook.delivery.forking import make_inert_after_fork
@@ -39,7 +39,7 @@ class Outbox:
     When more than ``max_observations`` observations wait, the *oldest observations* are dropped and counted.
     Everything else (acknowledgements, findings, checkpoints, attempts…) has its own, generous bound, so no
     flood of observations can push it out; at that bound the oldest evaluation or other report goes, counted
-    too. The default of 10,000 observations is about 8 MiB.
+    too. The default of 5,000 observations is about 6 MiB.
 
     >>> outbox = Outbox(max_observations=2)
     >>> for step in range(3):
@@ -49,7 +49,7 @@ class Outbox:
     (['mark 0', 1, 'mark 1', 2, 'mark 2'], 1)
     """
 
-    def __init__(self, max_observations: int = 10_000, max_reports: int = 10_000) -> None:
+    def __init__(self, max_observations: int = 5_000, max_reports: int = 10_000) -> None:
         for name, bound in (("max_observations", max_observations), ("max_reports", max_reports)):
             if bound < 1:
                 raise ValueError(f"{name} is {bound}; it must be at least 1")
@@ -109,6 +109,18 @@ class Outbox:
                 )
                 return _merge(observations, reports, *limits)
         return _merge(observations, reports, *limits)
+
+    def put_back(self, items: Sequence[Item]) -> None:
+        """Put what was taken back before everything that waits; at the bound the oldest observations go, counted."""
+        with self._lock:
+            firsts = [queue[0][0] for queue in (self._observations, self._reports) if queue]
+            number = min(firsts, default=self._next)
+            for item in reversed(items):
+                number -= 1
+                (self._observations if type(item) is Observation else self._reports).appendleft((number, item))
+            while len(self._observations) > self.max_observations:
+                self._observations.popleft()
+                self.observations_lost += 1
 
     def wake_at(self, observations: int, wake: Callable[[], None]) -> None:
         """Call ``wake`` (from the putting thread; it must be quick) when so many observations wait."""

@@ -146,3 +146,9 @@ def _travels(row: Observation, drop: Callable[[Observation, ValidationError], No
         drop(row, error)
         return False
     return True
+
+
+def unpack(envelope: Envelope) -> list[Item]:
+    """The messages of an envelope, to be packed anew: observations first, as they were."""
+    rows: list[Item] = [row for block in envelope.blocks for row in block.rows()]
+    return rows + [message for field in FIELDS.values() for message in getattr(envelope, field)]

@@ -28,6 +28,8 @@ class Parcels:
     MAX_REFUSALS = 200
     FEWEST_OBSERVATIONS = 100
     """However little the service takes at a time, envelopes never begin smaller than this."""
+    SPOOLED_OBSERVATIONS = 2_000
+    """The most in an envelope that is handed over to the spool: it is read back whole."""
 
     def __init__(
         self,
@@ -73,6 +75,26 @@ class Parcels:
     def is_bare(self) -> bool:
         """Whether the envelope under way carries no message, so that a refusal is about its head."""
         return not self._items
+
+    @property
+    def is_urgent(self) -> bool:
+        """Whether something is under way or in parts: older than all that waits, here and elsewhere."""
+        return self._underway is not None or bool(self._parts) or bool(self._items)
+
+    @property
+    def underway(self) -> Envelope | None:
+        """The envelope under way."""
+        return self._underway
+
+    def take(self) -> list[Item]:
+        """Give away the oldest that wait, as many as fit an envelope for the spool; none under way."""
+        if self._parts:
+            return self._parts.popleft()
+        return self._waiting.take(min(self._observations_per_envelope, self.SPOOLED_OBSERVATIONS), MAX_REPORTS)
+
+    def put_back(self, items: list[Item]) -> None:
+        """What was taken could not be kept elsewhere; the bounds hold."""
+        self._waiting.put_back(items)
 
     @property
     def observations_lost(self) -> int:

@@ -74,6 +74,10 @@ class Transport(Protocol):
         """
         ...
 
+    def interrupt(self) -> None:
+        """From another thread: let a call that waits for an answer end at once, with `Unreachable`."""
+        ...
+
     def close(self) -> None:
         """Let go of connections. Sending afterwards opens new ones."""
         ...
@@ -109,6 +113,9 @@ class MemoryTransport:
         receipt = self._answer(travelled)
         self.envelopes.append(travelled)
         return receipt
+
+    def interrupt(self) -> None:
+        """Nothing waits here."""
 
     def close(self) -> None:
         """Remember that it was closed."""

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from pydantic import ValidationError
 
@@ -19,8 +19,9 @@ from client_hook.delivery.chronicle import Chronicle
 from client_hook.delivery.forking import make_inert_after_fork
 from client_hook.delivery.outbox import Item, Outbox
 from client_hook.delivery.pace import Pace
-from client_hook.delivery.packing import Addressee, is_message
+from client_hook.delivery.packing import Addressee, is_message, pack, unpack
 from client_hook.delivery.parcels import Parcels
+from client_hook.delivery.spool import Spool, Spooled
 from client_hook.delivery.transport import (
     NotAReceipt,
     Rejected,
@@ -43,6 +44,12 @@ JUDGE_AT_OBSERVATIONS = 64
 
 EXIT_SECONDS = 2.0
 """The most that an interpreter waits for us at its exit where nobody called ``close``."""
+
+SPILL_EVERY_SECONDS = 5.0
+"""While the service does not answer, what a ``kill -9`` costs at most; each time the disk is waited for."""
+
+SPILL_SECONDS = 1.0
+"""What `close` gives the disk beyond its time, where a service kept it waiting to the end."""
 
 HEAD = frozenset({"wire_version", "run_id", "sender", "sequence", "sent_at", "attempt", "revision", "state"})
 """The fields of an envelope that belong to none of its messages."""
@@ -97,7 +104,9 @@ class Worker:
 
     An envelope is sent, the same object again and again, until it is receipted: at least once, and because
     the service knows ``(run, sender, sequence)``, exactly once in effect. However long the service is away,
-    what waits is bounded by the outbox's bounds twice over (before and after judging) and one envelope.
+    what waits is bounded by the outbox's bounds twice over (before and after judging) and one envelope. With a
+    ``spool``, what waits while the service does not answer goes to disk every ``SPILL_EVERY_SECONDS``, and what is
+    undelivered at the end stays there for the next process.
 
     ``clock`` is the wall clock that stamps envelopes, ``monotonic`` the one that paces them.
     """
@@ -113,6 +122,7 @@ class Worker:
         on_items: Callable[[list[Item]], tuple[Sequence[WireModel], bool]],
         on_receipt: Callable[[Receipt], None],
         complain: Complain | None = None,
+        spool: Spool | None = None,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -125,6 +135,7 @@ class Worker:
         self._on_receipt = on_receipt
         self._complain: Complain = complain or _warn
         self._clock = clock
+        self._monotonic = monotonic
         self._pace = Pace(monotonic)
         self._parcels = Parcels(
             Addressee(description.run_id, sender),
@@ -132,6 +143,14 @@ class Worker:
             max_reports=outbox.max_reports,
             drop=self._say_it_cannot_travel,
         )
+        self._spool = spool
+        # Envelopes for the spool have a sender of their own: they are numbered when they are written, and what is
+        # sent around them meanwhile is numbered by itself.
+        self._spooling = Addressee(description.run_id, uuid4())
+        self._spooled = 0
+        self._spilled_at = float("-inf")
+        self._damage_said = 0
+        self._strangers: set[UUID] = set()
         self._chronicle = Chronicle()
         self._registered: RunDescription | None = None
         self._is_hurried = False
@@ -163,7 +182,7 @@ class Worker:
         return Status(
             envelopes_sent=self._sent,
             messages_waiting=len(self._outbox) + self._parcels.count,
-            observations_lost=self._outbox.observations_lost + self._parcels.observations_lost,
+            observations_lost=self._observations_lost() + (self._spool.observations_lost if self._spool else 0),
             reports_lost=self._outbox.reports_lost + self._parcels.reports_lost,
             last_error=self._last_error,
         )
@@ -204,7 +223,7 @@ class Worker:
             self._judge()
             if self._transport is None or (self._pace.is_failing and self._pace.seconds_until_due() > 0):
                 return
-            while self._send(self._transport) is not _Sending.HELD and not self._parcels.is_empty:
+            while self._send(self._transport) is not _Sending.HELD and not self._is_empty:
                 pass
 
     def close(self, timeout: float) -> None:
@@ -223,6 +242,9 @@ class Worker:
         elif self._thread is not None:
             self._thread.join(timeout)
             self._over.set()  # where it still waits for an answer, this is its last attempt
+            if self._spool is not None and self._transport is not None and self._thread.is_alive():
+                self._transport.interrupt()
+                self._thread.join(SPILL_SECONDS)
 
     def after_fork_in_child(self) -> None:
         """The thread stayed behind, and run and connection belong to the parent: do nothing from now on."""
@@ -253,7 +275,7 @@ class Worker:
         self._judge()
         if self._transport is not None and self._pace.seconds_until_due() <= 0:
             outcome = self._send(self._transport)
-            if outcome is _Sending.AGAIN or (outcome is _Sending.DELIVERED and not self._parcels.is_empty):
+            if outcome is _Sending.AGAIN or (outcome is _Sending.DELIVERED and not self._is_empty):
                 self._pace.hurry()
 
     def _seconds_until_due(self) -> float:
@@ -269,7 +291,7 @@ class Worker:
     def _deliver_the_rest(self, transport: Transport) -> None:
         was_reachable = not self._pace.is_failing
         self._pace.forgive()
-        while not self._parcels.is_empty or self._state_told != self._standing.run_state:
+        while not self._is_empty or self._state_told != self._standing.run_state:
             if time.monotonic() > self._close_before or self._over.is_set():
                 break
             if self._send(transport) is _Sending.HELD:
@@ -277,6 +299,8 @@ class Worker:
                 if not was_reachable or time.monotonic() + wait > self._close_before:
                     break
                 self._over.wait(wait)
+        if self._spool is not None and (not self._parcels.is_empty or self._state_told != self._standing.run_state):
+            self._spill(is_last=True)
         self._say_what_remains()
 
     def _seconds_left(self) -> float | None:
@@ -313,21 +337,27 @@ class Worker:
         self._parcels.add(messages)
         if flush_now:
             self._pace.hurry()
+        if self._pace.is_failing and self._monotonic() - self._spilled_at >= SPILL_EVERY_SECONDS:
+            self._spill()
         self._say_what_was_lost()
 
     def _send(self, transport: Transport) -> _Sending:
         was_registered = self._registered is self._description
+        spooled: Spooled | None = None
         try:
             if not was_registered and not self._register(transport):
                 return _Sending.HELD
-            envelope = self._envelope()
+            spooled = self._oldest_spooled()
+            envelope = self._envelope() if spooled is None else spooled.envelope
             receipt = transport.send(envelope, timeout_seconds=self._seconds_left())
             _check(receipt, envelope)
         except ValidationError as error:
             return self._refused(error, _field(error))
         except Rejected as error:
-            return self._refused(error, error.field)
+            return self._refused(error, error.field) if spooled is None else self._refused_spooled(spooled, error)
         except UnknownRun as error:
+            if spooled is not None and spooled.run.run_id != self._description.run_id:
+                return self._introduce(spooled, transport)
             self._registered = None
             if was_registered:
                 if self._sent:
@@ -338,8 +368,98 @@ class Worker:
         except Exception as error:
             self._failed(error)
             return _Sending.HELD
-        self._delivered(envelope, receipt)
+        self._delivered(envelope, receipt, spooled)
         return _Sending.DELIVERED
+
+    @property
+    def _is_empty(self) -> bool:
+        return self._parcels.is_empty and (self._spool is None or self._spool.is_empty)
+
+    def _observations_lost(self) -> int:
+        """Those that this process's envelopes tell of; the spool's own tell of what it dropped."""
+        return self._outbox.observations_lost + self._parcels.observations_lost
+
+    # -- the spool ----------------------------------------------------------------------------------------------
+
+    def _oldest_spooled(self) -> Spooled | None:
+        """The envelope on disk whose turn it is: older than all that waits in memory, unless that is in parts."""
+        if self._spool is None or self._parcels.is_urgent:
+            return None
+        oldest = self._spool.oldest()
+        if self._spool.damaged > self._damage_said:
+            self._damage_said = self._spool.damaged
+            self._complain("damaged", "%d lines of the spool file could not be read and are lost", self._damage_said)
+        return oldest
+
+    def _spill(self, *, is_last: bool = False) -> None:
+        """Let everything that waits be written to disk, the envelope under way first, as the very same."""
+        spool = self._spool
+        if spool is None:
+            return
+        self._spilled_at = self._monotonic()
+        if self._parcels.is_urgent and not spool.is_empty:
+            return  # what is in parts is older than what lies there, and cannot go behind it
+        try:
+            underway = self._parcels.underway
+            if underway is not None:
+                spool.append(underway)
+                self._parcels.receipted()  # by the disk; its number is used
+            while (items := self._parcels.take()) or (is_last and self._state_told != self._standing.run_state):
+                self._spill_items(spool, items)
+                if not items:
+                    break  # it was only to say how the run ended
+        except OSError as error:
+            self._complain("spool", "what waits stays in memory: the spool file cannot be written (%s)", error)
+
+    def _spill_items(self, spool: Spool, items: list[Item]) -> None:
+        envelope = pack(
+            items,
+            self._spooling,
+            sequence=self._spooled + 1,
+            sent_at=self._clock(),
+            attempt=self._standing.attempt,
+            revision=self._standing.revision,
+            state=self._standing.run_state,
+            observations_lost=0,
+            drop=self._say_it_cannot_travel,
+        )
+        try:
+            spool.append(envelope)
+        except OSError:
+            self._parcels.put_back(items)
+            raise
+        self._spooled += 1
+
+    def _introduce(self, spooled: Spooled, transport: Transport) -> _Sending:
+        """A run of before, in the same folder, that the service does not know."""
+        if spooled.run.run_id in self._strangers:
+            return self._drop_spooled(spooled, "the service does not keep its run")
+        self._strangers.add(spooled.run.run_id)
+        try:
+            transport.register(spooled.run, timeout_seconds=self._seconds_left())
+        except Rejected as error:
+            return self._drop_spooled(spooled, f"the service refuses its run: {error}")
+        except Exception as error:
+            self._strangers.discard(spooled.run.run_id)
+            self._failed(error)
+            return _Sending.HELD
+        return _Sending.AGAIN
+
+    def _refused_spooled(self, spooled: Spooled, error: Rejected) -> _Sending:
+        """Ours goes the way of every refused envelope, in parts; another run's cannot, under our name."""
+        if spooled.run.run_id != self._description.run_id:
+            return self._drop_spooled(spooled, str(error))
+        if self._spool is not None:
+            self._spool.delivered()
+        self._parcels.add_first(unpack(spooled.envelope))
+        return _Sending.AGAIN
+
+    def _drop_spooled(self, spooled: Spooled, why: str) -> _Sending:
+        if self._spool is not None:
+            self._spool.delivered()
+        rows = sum(len(block.steps) for block in spooled.envelope.blocks)
+        self._complain("spooled", "%d observations of run %s are dropped: %s", rows, spooled.run.run_id, why)
+        return _Sending.AGAIN
 
     def _register(self, transport: Transport) -> bool:
         description = self._description
@@ -359,16 +479,19 @@ class Worker:
             attempt=self._standing.attempt,
             revision=self._standing.revision,
             state=self._standing.run_state,
-            observations_lost=self._outbox.observations_lost + self._parcels.observations_lost,
+            observations_lost=self._observations_lost(),
         )
 
-    def _delivered(self, envelope: Envelope, receipt: Receipt) -> None:
+    def _delivered(self, envelope: Envelope, receipt: Receipt, spooled: Spooled | None) -> None:
         if self._last_error:
             _logger.info("the service answers again")
         self._last_error = ""
         self._sent += 1
-        self._state_told = envelope.state
-        self._parcels.receipted()
+        if spooled is None:
+            self._state_told = envelope.state
+            self._parcels.receipted()
+        elif self._spool is not None:
+            self._spool.delivered()
         # Whatever the pace, the lease that each receipt renews must not run out in between.
         self._pace.succeeded(min(receipt.flush_seconds, receipt.lease_seconds / 2))
         try:
@@ -432,7 +555,13 @@ class Worker:
 
     def _say_what_remains(self) -> None:
         waiting = self.status.messages_waiting
-        if waiting or self._state_told != self._standing.run_state:
+        if self._spool is not None and not self._spool.is_empty and not waiting:
+            self._complain(
+                "undelivered",
+                "closed while the service does not answer%s; what it was not told is kept, and sent at the next start",
+                f": {self._last_error}" if self._last_error else "",
+            )
+        elif waiting or self._state_told != self._standing.run_state:
             self._complain(
                 "undelivered",
                 "closed with %d messages undelivered%s",

@@ -17,8 +17,8 @@ from uuid import UUID, uuid4
 
 from pydantic import Field, ValidationError
 
+from client_hook.durable_file import remove_leftovers, write_durably
 from client_hook.guard import Complaints
-from client_hook.recovery.durable_file import remove_leftovers, write_durably
 from client_hook.recovery.errors import FolderUnusable, JournalNotWritten, JournalUnreadable
 from client_hook.recovery.folder import usable_folder
 from client_hook.recovery.folder_lock import FolderLock

@@ -19,10 +19,10 @@ from uuid import UUID
 import torch
 from pydantic import ValidationError
 
+from client_hook.durable_file import fsync_folder, remove_leftovers, temporary_name, write_durably
 from client_hook.recovery.checkpoints.background_writer import BackgroundWriter
 from client_hook.recovery.checkpoints.base import CheckpointNews, CheckpointRecord, Place
 from client_hook.recovery.checkpoints.manifest import Manifest
-from client_hook.recovery.durable_file import fsync_folder, remove_leftovers, temporary_name, write_durably
 from client_hook.recovery.errors import CheckpointInvalid
 from client_hook.recovery.folder import usable_folder
 from client_hook.recovery.snapshot import Snapshot

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from client_hook.delivery import Item, Outbox, Transport, Worker
+from client_hook.delivery.spool import Spool
 from trainguard.wire import (
     Acknowledgement,
     Command,
@@ -58,6 +59,9 @@ def bench(
     monotonic: Callable[[], float] = time.monotonic,
     max_observations: int = 10_000,
     max_reports: int = 10_000,
+    spool: Spool | None = None,
+    sender: UUID = SENDER,
+    description: RunDescription = DESCRIPTION,
 ) -> Bench:
     outbox, standing = Outbox(max_observations, max_reports), Standing()
     complaints: list[str] = []
@@ -71,8 +75,9 @@ def bench(
     worker = Worker(
         outbox=outbox,
         transport=transport,
-        description=DESCRIPTION,
-        sender=SENDER,
+        description=description,
+        sender=sender,
+        spool=spool,
         standing=standing,
         on_items=judge,
         on_receipt=receipts.append,

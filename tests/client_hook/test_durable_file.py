@@ -5,7 +5,7 @@ from typing import BinaryIO
 
 import pytest
 
-from client_hook.recovery.durable_file import remove_leftovers, temporary_name, write_durably
+from client_hook.durable_file import remove_leftovers, temporary_name, write_durably
 
 
 def test_the_new_content_takes_the_place_of_the_old(tmp_path: Path) -> None:
