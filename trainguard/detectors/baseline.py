@@ -137,7 +137,8 @@ class Baseline:
 
     def update(self, value: float) -> None:
         """Take one finite value in."""
-        value = min(max(value, -LARGEST), LARGEST)
+        if not -LARGEST <= value <= LARGEST:
+            value = LARGEST if value > 0 else -LARGEST
         self.rebased = False
         if self.accepted < self.minimum:
             self._settle()
@@ -149,9 +150,12 @@ class Baseline:
         if self.calm:
             self._remember_tail(self.z)
         self._settle()
-        self.rise = value - self.center
-        self.z = min(max(self.rise / self.band, -LARGEST_Z), LARGEST_Z)
-        if self.z > self.accept_z and self.rise > self.smallest_rise * abs(self.center):
+        rise = self.rise = value - self.center
+        z = rise / self.band
+        if not -LARGEST_Z <= z <= LARGEST_Z:
+            z = LARGEST_Z if z > 0 else -LARGEST_Z
+        self.z = z
+        if z > self.accept_z and rise > self.smallest_rise * abs(self.center):
             self._hold(value)
             return
         self._accept(value)
@@ -194,37 +198,38 @@ class Baseline:
         self.rebased = True
 
     def _settle(self) -> None:
-        self.center = self._recent.median()
+        center = self.center = self._recent.median()
         # A width from few points is too small too often.
-        few = 1.0 + 4.0 / max(self.accepted, 1)
-        self.band = max(
-            IQR_TO_SIGMA * self._deviations.spread() * few,
-            self.relative_floor * abs(self.center),
-            self.absolute_floor,
-            1e-6 * self.scale,
-            1e-300,
-        )
+        few = 1.0 + 4.0 / (self.accepted or 1)
+        band = IQR_TO_SIGMA * self._deviations.spread() * few
+        floor = max(self.relative_floor * abs(center), self.absolute_floor, 1e-6 * self.scale, 1e-300)
+        self.band = band if band > floor else floor
 
     def _accept(self, value: float) -> None:
-        if self.accepted:
+        accepted = self.accepted
+        if accepted:
             self._deviations.push(value - self.center)
         self._recent.push(value)
-        if self.accepted % SAMPLE_EVERY == 0:
+        if accepted % SAMPLE_EVERY == 0:
             self._bands.append(self.band)
             self._centers.append(self.center)
-        self.accepted += 1
+        self.accepted = accepted + 1
 
     def _remember_tail(self, z: float) -> None:
+        tails = self._tails
         self.tail_count += 1
-        if self.tail_count > TAIL_BLOCK or not self._tails:
-            self._tails.extend((0.0, 0.0))
+        if self.tail_count > TAIL_BLOCK or not tails:
+            tails.extend((0.0, 0.0))
             self.tail_count = 1
+        # The larger of the block's two stands first.
+        if z <= tails[-1]:
+            return
         z = min(z, TAIL_CAP)
-        if z > self._tails[-2]:
-            self._tails[-1] = self._tails[-2]
-            self._tails[-2] = z
-        elif z > self._tails[-1]:
-            self._tails[-1] = z
+        if z > tails[-2]:
+            tails[-1] = tails[-2]
+            tails[-2] = z
+        elif z > tails[-1]:
+            tails[-1] = z
 
     def state_dict(self) -> State:
         """All it remembers, as JSON."""

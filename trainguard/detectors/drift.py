@@ -68,12 +68,13 @@ class BlockTrend:
 
     def add(self, step: int, value: float) -> bool:
         """Take one finite value in; whether a block was completed and there are enough of them to judge."""
-        self._open.append(value)
-        if len(self._open) < self.block:
+        opened = self._open
+        opened.append(value)
+        if len(opened) < self.block:
             return False
-        self._medians.append(median(self._open))
+        self._medians.append(median(opened))
         self._steps.append(step)
-        self._open.clear()
+        opened.clear()
         return self._measure()
 
     def rewind(self, step: int) -> None:

@@ -164,18 +164,18 @@ class Panel:
             self._rows.pop()
 
     def _remember(self, observation: Observation) -> None:
-        watch, signals = self._watch, observation.signals
-        rate = _finite(signals.get("learning_rate"))
-        scale = signals.get("lr_scale")
-        if rate is not None and scale is not None:
-            rate = _finite(rate * scale)
+        watch, value_of = self._watch, observation.signals.get
+        rate = value_of("learning_rate")
+        if rate is not None:
+            scale = value_of("lr_scale")
+            rate = _finite(rate if scale is None else rate * scale)
         # What lies out of its band is no example of health, but a step size is a cause: it is kept always.
         healthy = watch.loss_seen and watch.loss.calm
         row = Row(
             observation.step,
             watch.loss_value if healthy else None,
-            _finite(watch.gradient_value),
-            _finite(signals.get("update_ratio")),
+            watch.gradient_value if watch.gradient_seen else None,
+            _finite(value_of("update_ratio")),
             rate,
         )
         self._rows.append(row)

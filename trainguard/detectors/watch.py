@@ -93,37 +93,36 @@ class Watch:
 
     def update(self, observation: Observation) -> None:
         """Take one observation in."""
+        # Every number of every run comes through here, so each is looked up once and kept in a local name.
         signals = self.signals = observation.signals
-        self._place(observation.attempt, observation.step)
-        loss = self.loss_value = signals.get("loss")
-        norm = signals.get("grad_norm")
+        value_of, step = signals.get, observation.step
+        self._place(observation.attempt, step)
+        loss = self.loss_value = value_of("loss")
+        norm = value_of("grad_norm")
         if norm is None:
-            norm = signals.get("grad_norm_clipped")
+            norm = value_of("grad_norm_clipped")
         self.gradient_value = norm
-        self.loss_is_finite = loss is None or isfinite(loss)
-        scaler_step = self._is_scaler_step(signals)
-        self.gradient_is_finite = (
-            (norm is None or isfinite(norm)) and not _above_zero(signals, "nonfinite_grads")
+        loss_is_finite = self.loss_is_finite = loss is None or isfinite(loss)
+        norm_is_finite = norm is None or isfinite(norm)
+        scaler_step = "loss_scale" in signals and self._is_scaler_step(signals)
+        gradient_is_finite = self.gradient_is_finite = (
+            norm_is_finite and not value_of("nonfinite_grads", 0.0) > 0
         ) or scaler_step
-        self.params_nonfinite = _above_zero(signals, "nonfinite_params")
-        if self.loss_is_finite and self.gradient_is_finite:
-            self.nonfinite_streak = 0
-        else:
-            self.nonfinite_streak += 1
+        self.params_nonfinite = value_of("nonfinite_params", 0.0) > 0
+        is_finite = loss_is_finite and gradient_is_finite
+        self.nonfinite_streak = 0 if is_finite else self.nonfinite_streak + 1
         loss_z = gradient_z = 0.0
-        self.loss_seen = loss is not None and self.loss_is_finite
-        self.gradient_seen = norm is not None and isfinite(norm)
+        self.loss_seen = loss is not None and loss_is_finite
+        self.gradient_seen = norm is not None and norm_is_finite
         if loss is not None:
-            self.levels.append(loss if self.loss_seen else None)
-            if self.loss_seen:
+            self.levels.append(loss if loss_is_finite else None)
+            if loss_is_finite:
                 self.loss.update(loss)
                 loss_z = self.loss.z
-        if norm is not None and self.gradient_seen:
-            self.gradient.update(log(max(norm, 1e-30)))
+        if norm is not None and norm_is_finite:
+            self.gradient.update(log(norm if norm > 1e-30 else 1e-30))
             gradient_z = self.gradient.z
-        self.history.append(
-            Point(observation.step, loss_z, gradient_z, self.loss_is_finite and self.gradient_is_finite)
-        )
+        self.history.append(Point(step, loss_z, gradient_z, is_finite))
         self.seen += 1
 
     def _is_scaler_step(self, signals: Mapping[str, float]) -> bool:
@@ -137,7 +136,8 @@ class Watch:
 
     def _place(self, attempt: int, step: int) -> None:
         self.resumed = False
-        self.grace = max(0, self.grace - 1)
+        if self.grace:
+            self.grace -= 1
         if self.seen:
             stride = step - self.step
             if attempt != self.attempt or stride <= 0:
@@ -150,7 +150,7 @@ class Watch:
                 self.nonfinite_streak = 0
             elif self.stride and stride > GAP * self.stride:
                 self.grace = max(self.grace, GRACE_AFTER_GAP)
-            self.stride = max(stride, 0)
+            self.stride = stride if stride > 0 else 0
         self.attempt = attempt
         self.step = step
 

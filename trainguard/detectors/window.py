@@ -31,10 +31,10 @@ class SlidingMedian:
 
     def push(self, value: float) -> None:
         """Add a finite value; the oldest one leaves when there are more than ``size``."""
-        ordered = self._sorted
-        if len(self._order) == self.size:
-            del ordered[bisect_left(ordered, self._order.popleft())]
-        self._order.append(value)
+        ordered, order = self._sorted, self._order
+        if len(order) == self.size:
+            del ordered[bisect_left(ordered, order.popleft())]
+        order.append(value)
         insort(ordered, value)
 
     def median(self) -> float:
