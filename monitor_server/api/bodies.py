@@ -16,6 +16,9 @@ from monitor_server.settings import Settings
 Model = TypeVar("Model", bound=BaseModel)
 
 _GZIP = 16 + zlib.MAX_WBITS
+_PARSED_AT_ONCE = 32 * 1024
+"""A body of so many bytes is parsed sooner (0.2 ms for 50 observations) than a thread is found to do it. The limit on
+what it may unpack to holds, so that a small body cannot keep the others waiting for long."""
 _DRAINED_AT_MOST = 8
 """Multiples of the limit that are read and thrown away, so that a sender in full flow still hears our answer."""
 
@@ -28,6 +31,8 @@ async def read_model(request: Request, model: type[Model], code: str, settings: 
     """
     encoding = _encoding(request)
     body = await _read(request, settings.max_body_bytes)
+    if len(body) <= _PARSED_AT_ONCE:
+        return _parse(body, encoding, model, code, settings)
     return await run_in_threadpool(_parse, body, encoding, model, code, settings)
 
 

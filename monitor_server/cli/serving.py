@@ -21,6 +21,7 @@ from monitor_server.storage import Database, DatabaseUnavailable, SchemaError, s
 logger = logging.getLogger("trainguard")
 
 BACKLOG = 2048
+KEEP_ALIVE_SECONDS = 75
 DRAIN_SECONDS = 15
 """Requests in hand at SIGTERM are answered; what takes longer is cut off."""
 
@@ -49,6 +50,8 @@ def run_service(given: Mapping[str, Any]) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
+        # Trainers write every few seconds: a new connection each time would cost more than the message.
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=DRAIN_SECONDS,
         lifespan="on",
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from uuid import UUID
 
@@ -14,7 +14,7 @@ from monitor_server.storage import RunRow, attempts, observations, snapshots
 from monitor_server.storage.observations import Stretch
 from trainguard import __version__
 from trainguard.detectors import Panel
-from trainguard.wire import Finding, Observation
+from trainguard.wire import CheckpointReport, Finding, Observation
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +39,8 @@ class LiveRun:
     panel: Panel
     unsaved: int = 0
     """Observations seen since the latest snapshot."""
+    checkpoints: Sequence[CheckpointReport] | None = None
+    """The run's checkpoints at this version, where they were asked for."""
 
     def see(self, rows: Iterable[Observation]) -> list[Finding]:
         """Show observations of this attempt to the detectors, in order; what they say."""

@@ -74,6 +74,8 @@ class Bench:
     """Of this transaction's envelopes, by (run, sender)."""
     ledger: Ledger = field(default_factory=Ledger)
     """What this envelope is still to write; thrown away where the envelope fails."""
+    is_silenced: Callable[[UUID, float], bool] = lambda run_id, now: False
+    """Whether people do not want to be told of a run now; asked once for all of this transaction's runs."""
     is_together: bool = False
     """The envelope is plain, and nothing of it is written before its neighbours' ledgers are."""
 

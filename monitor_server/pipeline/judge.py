@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import cast
 
 from monitor_server.pipeline.case import Bench, Case, Stage
-from monitor_server.storage import incidents, reports, silences
+from monitor_server.storage import incidents, reports
 from trainguard.policy import Judgement, Playbook, PolicyMemory, Situation
 from trainguard.policy.incident import family_of
-from trainguard.wire import Acknowledgement, Mode
+from trainguard.wire import Acknowledgement, CheckpointReport, Mode
 
 PolicyStage = Callable[[Judgement, Situation, Playbook, float], Judgement]
 
@@ -18,7 +18,9 @@ PolicyStage = Callable[[Judgement, Situation, Playbook, float], Judgement]
 def assess(case: Case, bench: Bench) -> Case:
     """Put together what policy is shown, and what it remembers."""
     assert case.live is not None, "detect comes before assess"
-    run, connection = case.run, bench.connection
+    run = case.run
+    if case.envelope.checkpoints:
+        case.live.checkpoints = None
     own_playbook = run.description.get("playbook")
     playbook = Playbook.default() if own_playbook is None else Playbook.model_validate(own_playbook)
     memory = PolicyMemory() if run.policy_memory is None else PolicyMemory.model_validate(run.policy_memory)
@@ -38,8 +40,8 @@ def assess(case: Case, bench: Bench) -> Case:
         vitals=case.live.panel.vitals(),
         findings=findings,
         acknowledgements=case.acknowledgements,
-        checkpoints=reports.checkpoints_of(connection, run.run_id) if in_trouble else (),
-        silenced=in_trouble and silences.is_silenced(connection, run.run_id, case.now),
+        checkpoints=_known_checkpoints(case, bench) if in_trouble else (),
+        silenced=in_trouble and bench.is_silenced(run.run_id, case.now),
         decided_by="server",
         # The spool of a process that failed must not end the incidents of the one that took its place.
         run_state=case.envelope.state if case.is_current else "running",
@@ -49,6 +51,14 @@ def assess(case: Case, bench: Bench) -> Case:
     )
     judgement = Judgement.begin(memory)
     return replace(case, playbook=playbook, situation=situation, remembered=remembered, judgement=judgement)
+
+
+def _known_checkpoints(case: Case, bench: Bench) -> Sequence[CheckpointReport]:
+    """Kept with the detectors, whose version says that no other process has recorded one since."""
+    assert case.live is not None
+    if case.live.checkpoints is None:
+        case.live.checkpoints = reports.checkpoints_of(bench.connection, case.run.run_id)
+    return case.live.checkpoints
 
 
 def _learned(memory: PolicyMemory, answer: Acknowledgement) -> PolicyMemory:

@@ -17,7 +17,7 @@ from monitor_server.pipeline.refusals import EnvelopeRefused, UnknownRun
 from monitor_server.pipeline.settle import answer
 from monitor_server.pipeline.stages import walk
 from monitor_server.settings import Settings
-from monitor_server.storage import RunRow, commands, runs, senders
+from monitor_server.storage import RunRow, commands, runs, senders, silences
 from trainguard.wire import Envelope
 
 logger = logging.getLogger(__name__)
@@ -49,6 +49,7 @@ class Transaction:
         self._senders = senders.load(connection, ((one.run_id, one.sender) for one in envelopes))
         self._taken: dict[UUID, LiveRun] = {}
         self._ledger = Ledger()
+        self._silenced: set[UUID] | None = None
         self.answers: list[Case | Exception] = []
         """In the order of `record`; cases have their receipts after `finish`."""
 
@@ -62,7 +63,16 @@ class Transaction:
         page = Ledger()
         noted = page.senders
         is_together = not self._one_by_one and run is not None and is_plain(run, envelope)
-        bench = Bench(self._connection, self._memory, self._settings, self._taken, self._senders, page, is_together)
+        bench = Bench(
+            self._connection,
+            self._memory,
+            self._settings,
+            self._taken,
+            self._senders,
+            page,
+            self._is_silenced,
+            is_together,
+        )
         # A run that lost its detectors to an envelope before reads its rows back, and some may still wait here.
         if not is_together or (run_id in self._ledger.runs and run_id not in self._taken):
             self._ledger.write(self._connection, now)
@@ -88,6 +98,11 @@ class Transaction:
             self._runs[run_id] = case.run
             self._senders |= noted
             self.answers.append(case)
+
+    def _is_silenced(self, run_id: UUID, now: float) -> bool:
+        if self._silenced is None:
+            self._silenced = silences.silenced(self._connection, self._runs, now)
+        return run_id in self._silenced
 
     def finish(self, now: float) -> None:
         """Write what is left, and the receipts; the caller commits."""

@@ -36,8 +36,9 @@ def find_programs() -> Path:
 
 
 @contextlib.contextmanager
-def running_cluster() -> Iterator[str]:
-    """A server, until the block ends; its address without a database's name."""
+def running_cluster(*wishes: str, syncs: bool = False) -> Iterator[str]:
+    """A server, until the block ends; its address without a database's name. It loses all in a power cut, unless it
+    ``syncs``; ``wishes`` are settings of PostgreSQL (``name=value``)."""
     programs = find_programs()
     # Not below pytest's own folder: PostgreSQL refuses to be root, and nobody else may look in there.
     folder = Path(tempfile.mkdtemp(prefix="trainguard-pg-"))
@@ -53,7 +54,8 @@ def running_cluster() -> Iterator[str]:
             check=True, capture_output=True, cwd=folder,
         )  # fmt: skip
         port = _free_port()
-        options = (f"port={port}", "listen_addresses=127.0.0.1", f"unix_socket_directories={folder}", "fsync=off")
+        options = (f"port={port}", "listen_addresses=127.0.0.1", f"unix_socket_directories={folder}")
+        options += (f"fsync={'on' if syncs else 'off'}", *wishes)
         settings = [part for option in options for part in ("-c", option)]
         with log.open("wb") as output:
             server = subprocess.Popen(
