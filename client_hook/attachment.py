@@ -92,7 +92,8 @@ def attach(
         resume_unfinished: take up a run that was killed, from its last confirmed checkpoint, where the folder
             holds one. ``False`` begins a new run there.
         synchronous: detect and exchange inside ``observe``: deterministic, for tests and benchmarks.
-        guard: let no non-finite update touch the weights; default: in mode ``act`` only.
+        guard: let no non-finite update touch the weights; default: in mode ``act`` only. ``"strict"`` skips cleanly on
+            an accelerator too, for one host read per step.
         sensitivity: of the detectors: ``low``, ``normal`` or ``high``.
         playbook: the run's own ladders of remedies: the path of a YAML file (needs PyYAML), a mapping, or a
             `trainguard.policy.Playbook`.
@@ -256,7 +257,7 @@ class _Assembly:
                 options=settings.senses,
                 rate_factor=lambda: rate.factor,
             ),
-            update_guard=UpdateGuard(is_enabled=settings.guard),
+            update_guard=UpdateGuard(is_enabled=settings.guard, is_strict=settings.strict_guard),
             brain=brain,
             standing=standing,
             outbox=outbox,

@@ -29,7 +29,7 @@ from client_hook.recovery.snapshot import Snapshot
 from client_hook.recovery.step_boundary import Handled, StepBoundary
 from client_hook.recovery.training import Training
 from client_hook.recovery.update_guard import UpdateGuard
-from client_hook.signals import Reading, Senses
+from client_hook.signals import Reading, Senses, gradient_norm_of
 from client_hook.termination import LastWords
 from trainguard.wire import Command, Evaluation, Finding, Observation, Receipt, RunDescription, RunState, WireModel
 
@@ -249,30 +249,53 @@ class TrainingHook:
 
     # -- what the optimizers call -------------------------------------------------------------------------------
 
-    def _before_update(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+    def _before_update(
+        self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+        changed = None
         if not self._guard.tripped:
             with self._guard:
                 self._senses.before_update(optimizer)
-                if self._training.updates.take_away(optimizer):
+                is_left_out = self._training.updates.take_away(optimizer)
+                if is_left_out:
                     self._senses.mark_skipped()
                 elif self._update_guard.is_enabled:
                     self._prevent_bad_update(optimizer)
+                if is_left_out or self._update_guard.is_enabled:
+                    changed = self._with_guarded_closure(optimizer, args, kwargs, leave_out=is_left_out)
                 self._training.clipping.apply(optimizer)
             with self._guard:
                 self._training.state.before_step()
                 self._rhythm.before_update()
         # Whatever switches itself off, the multiplier stays: dropping it would undo the cure.
         self._training.rate.apply(optimizer)
+        return changed
 
     def _prevent_bad_update(self, optimizer: Optimizer) -> None:
-        finite = self._senses.gradients_are_finite(optimizer)
-        if self._update_guard.prevent(optimizer, finite):
-            self._senses.mark_skipped()
+        skipped = self._update_guard.before_update(optimizer, self._senses.gradient_norm_tensor(optimizer))
+        if skipped is not False:
+            self._senses.mark_skipped(skipped)
+
+    def _with_guarded_closure(
+        self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any], *, leave_out: bool
+    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+        """What ``optimizer.step`` is to be called with instead, where it makes its gradients in a closure."""
+        closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
+        if not callable(closure):
+            return None
+        guarded = self._update_guard.around_closure(
+            optimizer, closure, gradient_norm_of, leave_out=leave_out, ours=self._guard
+        )
+        if "closure" in kwargs:
+            return args, {**kwargs, "closure": guarded}
+        return (args[0], guarded, *args[2:]), kwargs
 
     def _after_update(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         self._training.rate.take_off(optimizer)
         if not self._guard.tripped:
             with self._guard:
+                if self._update_guard.after_update(optimizer):
+                    self._senses.mark_skipped()
                 self._senses.after_update(optimizer)
 
     # -- one observation ----------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch.optim import Optimizer
 
-from client_hook.recovery.optimizer_state import parameters_of
+from client_hook.recovery.update_guard import take_gradients_away
 
 
 class UpdateSkips:
@@ -22,8 +22,7 @@ class UpdateSkips:
         """Take the gradients away if this update is to be skipped; returns whether it is."""
         if not self.to_skip:
             return False
-        for parameter in parameters_of(optimizer):
-            parameter.grad = None
+        take_gradients_away(optimizer)
         return True
 
     def advance(self) -> None:

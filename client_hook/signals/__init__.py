@@ -12,5 +12,6 @@ whose measurements it looks at. The contract suite in ``tests/client_hook/signal
 from client_hook.signals.base import SenseOptions, Signal, Watched
 from client_hook.signals.reading import Reading, as_number
 from client_hook.signals.senses import SIGNALS, Senses
+from client_hook.signals.tensors import gradient_norm_of
 
-__all__ = ["SIGNALS", "Reading", "SenseOptions", "Senses", "Signal", "Watched", "as_number"]
+__all__ = ["SIGNALS", "Reading", "SenseOptions", "Senses", "Signal", "Watched", "as_number", "gradient_norm_of"]

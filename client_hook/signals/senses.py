@@ -105,11 +105,6 @@ class Senses:
         """This step's measured norm as a 0-dim tensor on its device; ``None`` before it, or without gradients."""
         return self.watched.gradient_norms.get(id(optimizer))
 
-    def gradients_are_finite(self, optimizer: Optimizer) -> bool:
-        """Whether this step's norm is finite: true also where there is no gradient. A host read: on CUDA it waits."""
-        norm = self.gradient_norm_tensor(optimizer)
-        return norm is None or math.isfinite(norm.item())
-
     def mark_skipped(self, skipped: Tensor | bool = True) -> None:
         """The guard kept this step's update away; a 0-dim flag where only the device knows."""
         self._update_skipped.mark(skipped)

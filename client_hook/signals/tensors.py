@@ -95,6 +95,11 @@ def total_norm(tensors: Iterable[Tensor]) -> Tensor | None:
     return together(totals)
 
 
+def gradient_norm_of(optimizer: Optimizer) -> Tensor | None:
+    """The global L2 norm of the gradients that ``optimizer`` has now, as `total_norm`."""
+    return total_norm(gradients_of(optimizer))
+
+
 def together(norms: Sequence[Tensor]) -> Tensor | None:
     """The norm of parts from their norms: the root of the sum of squares, on the first part's device."""
     if not norms:

@@ -97,3 +97,31 @@ def test_a_bad_value_is_named_within_two_steps(caplog: pytest.LogCaptureFixture)
         hook.observe(loss)
     hook.close()
     assert any("the first that is not finite is the gradient of 0.weight" in message for message in caplog.messages)
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_the_guard_keeps_bad_updates_away_without_waiting(fused: bool) -> None:
+    model = _model()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, fused=fused)
+    inputs = torch.randn(32, 64, device="cuda")
+    hook = attach(model, optimizer, guard=True, synchronous=False)
+    heard = listen(hook)
+    before: list[torch.Tensor] = []
+    torch.cuda.set_sync_debug_mode("error")
+    for step in range(6):
+        optimizer.zero_grad()
+        loss = model(inputs).square().mean()
+        loss.backward()
+        if step == 4:
+            before = [parameter.detach().clone() for parameter in model.parameters()]
+            model[0].weight.grad[0, 0] = float("nan")
+        optimizer.step()
+        hook.observe(loss)
+        if step == 4:
+            after = [parameter.detach().clone() for parameter in model.parameters()]
+    torch.cuda.set_sync_debug_mode("default")
+    hook.close()
+    assert all(torch.isfinite(parameter).all() for parameter in model.parameters())
+    assert [one.step for one in heard if one.signals.get("update_skipped")] == [4]
+    if fused:
+        assert all(torch.equal(one, other) for one, other in zip(before, after, strict=True))

@@ -68,7 +68,12 @@ def test_the_guard_is_told_before_the_step_whether_the_gradients_are_finite() ->
     optimizer = torch.optim.SGD([parameter], lr=0.1)
     told = []
     watch = Watch(nn.ParameterList([parameter]), optimizer)
-    optimizer.register_step_pre_hook(lambda one, args, kwargs: told.append(watch.senses.gradients_are_finite(one)))
+
+    def ask(one: torch.optim.Optimizer, args: object, kwargs: object) -> None:
+        norm = watch.senses.gradient_norm_tensor(one)
+        told.append(norm is None or math.isfinite(norm))
+
+    optimizer.register_step_pre_hook(ask)
     for gradient in (torch.ones(4), torch.full((4,), math.nan), None, torch.ones(4)):
         parameter.grad = gradient
         optimizer.step()
