@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from monitor_server.cli.asking import Asking, NoAnswer
+from monitor_server.cli.past_log_commands import add_past_log_commands
 from monitor_server.cli.playbook_commands import playbook_program
 from monitor_server.cli.printing import print_json, tell_advice, tell_incidents, tell_runs
 from trainguard import __version__
@@ -25,6 +26,7 @@ program = typer.Typer(
 )
 
 program.add_typer(playbook_program)
+add_past_log_commands(program)
 
 Server = Annotated[
     str,
