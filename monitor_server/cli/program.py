@@ -26,7 +26,6 @@ program = typer.Typer(
 )
 
 program.add_typer(playbook_program)
-add_past_log_commands(program)
 
 Server = Annotated[
     str,
@@ -197,6 +196,9 @@ def _settings(given: dict[str, Any]) -> Any:
         return read_settings(given)
     except SettingsError as error:
         _give_up(str(error))
+
+
+add_past_log_commands(program)
 
 
 def _run_id(server: str, run: str) -> str:
