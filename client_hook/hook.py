@@ -39,6 +39,9 @@ Batch = TypeVar("Batch")
 PAUSE_LOOKS_EVERY_SECONDS = 1.0
 """A paused loop wakes for every command; so often it looks all the same."""
 
+VALIDATION_LOSSES = ("val_loss", "eval_loss", "validation_loss", "valid_loss", "test_loss", "loss")
+"""Names under which an evaluation gives its loss; the first that is there is the signal ``val_loss``."""
+
 _THE_END = object()
 """A mark in the outbox behind everything else: nothing more will happen in this training."""
 
@@ -97,6 +100,7 @@ class TrainingHook:
         self._pending: tuple[int, int, float, Reading] | None = None
         self._worker_runs = False
         self._accumulated: list[Any] = []
+        self._validation_loss: float | None = None
         self._has_announced_end = False
         self._follows = False
         training.follows_next_step = lambda: self._follows
@@ -170,16 +174,22 @@ class TrainingHook:
             self._accumulated.append(loss.detach() if isinstance(loss, Tensor) else loss)
 
     def evaluated(self, **values: Any) -> None:
-        """Report an evaluation: ``hook.evaluated(val_loss=2.31)``. Tensors with one element, or numbers."""
+        """Report an evaluation: ``hook.evaluated(val_loss=2.31)``. Tensors with one element, or numbers.
+
+        The validation loss (the first of ``val_loss``, ``eval_loss``, ``validation_loss``, ``valid_loss``,
+        ``test_loss`` and ``loss``) is also a signal of the next observation, so that the detectors see it in its place.
+        """
         with self._guard:
+            numbers = {name: float(value) for name, value in values.items()}
             self._put(
                 Evaluation(
                     attempt=self._training.position.attempt,
                     step=self._training.position.next_step,
                     evaluated_at=self._clock(),
-                    values={name: float(value) for name, value in values.items()},
+                    values=numbers,
                 )
             )
+            self._validation_loss = next((numbers[name] for name in VALIDATION_LOSSES if name in numbers), None)
 
     def clip_grad_norm_(
         self,
@@ -309,6 +319,9 @@ class TrainingHook:
         self._accumulated = []
         if self._training.rate.scale != 1.0:
             signals.setdefault("lr_scale", self._training.rate.scale)
+        if self._validation_loss is not None:
+            signals.setdefault("val_loss", self._validation_loss)
+            self._validation_loss = None
         waited = self._training.data.take_wait_seconds()
         if waited is not None:
             signals.setdefault("data_wait_seconds", waited)
@@ -485,6 +498,7 @@ class TrainingHook:
 
     def _rewound(self, snapshot: Snapshot) -> None:
         position = self._training.position
+        self._validation_loss = None
         saved = snapshot.memory.get("detectors")
         self._brain.rewind(saved, attempt=position.attempt, next_step=position.next_step)
 

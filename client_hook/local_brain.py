@@ -143,6 +143,7 @@ class LocalBrain:
         considered = Considered()
         findings: list[Finding] = []
         acknowledgements: list[Acknowledgement] = []
+        hurries = False
         for item in items:
             if isinstance(item, Observation):
                 found = self._watch(item)
@@ -152,8 +153,10 @@ class LocalBrain:
                     considered.concerns.extend(
                         Concern(one.onset_step, one.attempt, one.message, one.severity == "critical")
                         for one in found
-                        if one.severity != "info"
+                        # A slow step or an overfit model is worth a word, but no reason to distrust a checkpoint.
+                        if one.severity != "info" and family_of(one.kind) == "instability"
                     )
+                    hurries = hurries or any(one.severity != "info" for one in found)
                 # Deciding per observation keeps the answer independent of how they were batched.
                 if self._has_something_to_judge(findings):
                     self._judge(findings, acknowledgements, item.step, considered)
@@ -165,7 +168,7 @@ class LocalBrain:
                 self._learn_from(item)
         if acknowledgements and self._memory.active():
             self._judge(findings, acknowledgements, max(self.seen_step, 0), considered)
-        hurry = considered.flush_now or bool(considered.concerns) or bool(acknowledgements)
+        hurry = considered.flush_now or hurries or bool(acknowledgements)
         return Considered(considered.messages, considered.commands, considered.concerns, hurry)
 
     def finish(self) -> list[WireModel]:

@@ -1,12 +1,13 @@
 """What every member of DETECTORS must do, alone and without being told who it is.
 
-A new detector joins by its line in the table, and by a line in TROUBLES where its kind is new.
+A new detector joins by its line in the table, and by a line in TROUBLES.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from math import inf, isfinite, nan
 from random import Random
 
@@ -44,14 +45,77 @@ def _from_onset(**factors: float) -> Trouble:
     return lambda stream: scaled(stream, ONSET, **factors)
 
 
+def _beside(spoil: Callable[[int], dict[str, float]], **usual: float) -> Trouble:
+    """Signals that `healthy` does not have: ``usual`` values, from ONSET on what ``spoil`` says of the points since.
+
+    What the stream has already (a value that is no number) stays.
+    """
+
+    def add(stream: list[Observation]) -> list[Observation]:
+        return [
+            replace(
+                point,
+                signals={**usual, **point.signals, **(spoil(index - ONSET) if index >= ONSET else {})},
+            )
+            for index, point in enumerate(stream)
+        ]
+
+    return add
+
+
+def _evaluated(stream: list[Observation]) -> list[Observation]:
+    """An evaluation every fifth step, which improves until ONSET and gets worse from there on."""
+    return [
+        replace(point, signals={**point.signals, "val_loss": 2 - 0.002 * min(index, ONSET) + worse})
+        if index % 5 == 0
+        else point
+        for index, point in enumerate(stream)
+        for worse in [0.01 * max(0, index - ONSET)]
+    ]
+
+
+def _with_less_to_learn(stream: list[Observation]) -> list[Observation]:
+    """Overfitting needs a training loss that falls."""
+    return [
+        replace(point, signals={**point.signals, "loss": point.signals["loss"] * 0.999 ** max(0, index - ONSET)})
+        if "loss" in point.signals
+        else point
+        for index, point in enumerate(stream)
+    ]
+
+
+def _swinging(stream: list[Observation]) -> list[Observation]:
+    return [
+        scaled([point], 0, loss=1 + (0.3 if index % 2 else -0.3) * (index >= ONSET))[0]
+        for index, point in enumerate(stream)
+    ]
+
+
 TROUBLES: dict[str, Trouble] = {
     "non_finite": lambda stream: changed(stream, ONSET, loss=nan),
     "loss_spike": lambda stream: scaled(stream, ONSET, ONSET + 3, loss=4.0),
     "divergence": _from_onset(loss=3.0),
     "grad_explosion": _from_onset(grad_norm=50.0),
     "plateau": _stuck,
+    "loss_scale_collapse": _beside(lambda since: {"loss_scale": 65536.0 / 2 ** min(since + 1, 40)}, loss_scale=65536.0),
+    "learning_rate": _from_onset(learning_rate=0.0),
+    "update_ratio": _from_onset(update_ratio=50.0),
+    "no_update": _from_onset(update_ratio=0.0),
+    "grad_vanishing": _from_onset(grad_norm=1e-5),
+    "dead_layers": _beside(lambda since: {"grad_norm/h.0": 0.0, "grad_norm/h.1": 1.0} if since % 10 == 0 else {}),
+    "oscillation": _swinging,
+    "overfitting": lambda stream: _evaluated(_with_less_to_learn(stream)),
+    "rank_disagreement": _beside(
+        lambda since: {"loss/rank0": 1.0, "loss/rank1": 1.01, "loss/rank2": inf},
+        **{"loss/rank0": 1.0, "loss/rank1": 1.01, "loss/rank2": 0.99},
+    ),
+    "slow_step": _beside(lambda since: {"step_seconds": 2.0}, step_seconds=0.4),
+    "data_starvation": _beside(lambda since: {"data_wait_seconds": 0.35}, step_seconds=0.4, data_wait_seconds=0.01),
 }
-"""By kind of finding: what becomes of a healthy stream, from ONSET on (a plateau: from the beginning)."""
+"""By detector: what becomes of a healthy stream, from ONSET on (a plateau: from the beginning)."""
+
+WITHIN = {"oscillation": 64, "overfitting": 70, "dead_layers": 31, "slow_step": 30, "data_starvation": 75}
+"""Points from ONSET on within which it is found, where that cannot be twelve."""
 
 every_detector = pytest.mark.parametrize("name", DETECTORS)
 quick = settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
@@ -63,9 +127,8 @@ any_signals = st.dictionaries(
 
 
 def trouble_of(name: str) -> Trouble:
-    kind = DETECTORS[name].kind
-    assert kind in TROUBLES, f"add to TROUBLES what a {kind} looks like, so that {name} can be tested"
-    return TROUBLES[kind]
+    assert name in TROUBLES, f"add to TROUBLES what {name} looks for, so that it can be tested"
+    return TROUBLES[name]
 
 
 def detector_of(name: str, sensitivity: str = "normal") -> Detector:
@@ -92,7 +155,7 @@ def test_it_finds_its_trouble_and_says_so_in_full(name: str, sensitivity: str) -
     assert isfinite(sum(finding.evidence.values()))
     if finding.kind != "plateau":
         assert abs(finding.onset_step - ONSET) <= 2
-        assert finding.step <= ONSET + 12
+        assert finding.step <= ONSET + WITHIN.get(name, 12)
 
 
 @every_detector

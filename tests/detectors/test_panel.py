@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.detectors.streams import changed, feed, feed_panel, healthy, moved, observation, scaled, through_json
+from tests.detectors.streams import alarms, changed, feed, feed_panel, healthy, moved, observation, scaled, through_json
 from trainguard.detectors import DETECTORS, Panel, build_detector
 
 
@@ -41,13 +41,13 @@ def test_a_finding_carries_the_numbers_before_the_onset_and_from_it_on() -> None
 def test_a_jump_of_the_rate_right_before_the_loss_is_the_onset() -> None:
     stream = scaled(scaled(healthy(), 300, learning_rate=30.0), 302, loss=3.0)
 
-    assert {finding.onset_step for finding in feed_panel(Panel(), stream)} == {300}
+    assert {finding.onset_step for finding in alarms(feed_panel(Panel(), stream))} == {300}
 
 
 def test_a_jump_of_the_rate_long_before_is_no_cause() -> None:
     stream = scaled(scaled(healthy(), 200, learning_rate=30.0), 300, loss=3.0)
 
-    assert {finding.onset_step for finding in feed_panel(Panel(), stream)} == {300}
+    assert {finding.onset_step for finding in alarms(feed_panel(Panel(), stream))} == {300}
 
 
 def test_the_rate_in_the_evidence_is_the_applied_one() -> None:
@@ -170,7 +170,7 @@ def test_a_damaged_state_is_refused_by_the_fields_name() -> None:
     for field in ("watch", "rows", "detectors"):
         with pytest.raises(ValueError, match=repr(field)):
             Panel().load_state_dict({name: value for name, value in state.items() if name != field})
-    with pytest.raises(ValueError, match="not a row of 5"):
+    with pytest.raises(ValueError, match="not a row of 7"):
         Panel().load_state_dict({**state, "rows": [[1, 2.0]]})
 
 

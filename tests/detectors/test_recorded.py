@@ -64,10 +64,10 @@ def test_one_bad_batch_is_a_warning_and_no_more() -> None:
     assert {one.onset_step for one in findings} == {curve.events[0].start}
 
 
-def test_a_run_that_never_learns_is_a_plateau() -> None:
+def test_a_run_that_never_learns_has_too_small_a_step_and_is_a_plateau() -> None:
     _, findings = said_about("never_learns")
 
-    assert [one.kind for one in findings] == ["plateau"]
+    assert [one.kind for one in findings] == ["update_ratio", "plateau"]
 
 
 def test_an_overflow_is_critical_within_three_steps() -> None:

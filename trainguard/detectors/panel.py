@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from math import exp, isfinite
 from statistics import median
-from typing import NamedTuple
 
 from pydantic import JsonValue
 
 from trainguard.detectors.base import SENSITIVITIES, Detector
+from trainguard.detectors.lead import Row, leads
 from trainguard.detectors.snapshot import State, list_in, mapping_in, optional_number_in, whole_in
 from trainguard.detectors.table import DETECTORS
 from trainguard.detectors.vitals import Vitals
@@ -33,16 +33,6 @@ SETTLING = 2
 """The points right before an onset are left out of the healthy stretch: an onset is known to a point or two."""
 
 
-class Row(NamedTuple):
-    """One past step, as the evidence needs it."""
-
-    step: int
-    loss: float | None
-    grad_norm: float | None
-    update_ratio: float | None
-    learning_rate: float | None
-
-
 class Panel:
     """Runs the detectors of the table over one run.
 
@@ -51,9 +41,11 @@ class Panel:
 
     Every finding from ``warning`` on carries, where known, the medians over the healthy stretch before its onset
     (``learning_rate_before``, ``update_ratio_before``, ``grad_norm_before``, ``loss_before``, ``loss_band``) and
-    over the steps from the onset to now (``learning_rate_at``, ``update_ratio_at``, ``grad_norm_at``). The rate
-    is the applied one: ``learning_rate`` times ``lr_scale``. Where it jumped right before an onset, the jump is the
-    onset: that step made the first bad update.
+    over the steps from the onset to now (``learning_rate_at``, ``update_ratio_at``, ``grad_norm_at``). While the loss
+    is out of its band it also says since when (``loss_onset_step``) and how many steps earlier a leading signal had
+    left its own: ``lead_steps``, and by signal ``lead_grad_norm`` and so on (`lead`). The rate is the applied one:
+    ``learning_rate`` times ``lr_scale``. Where it jumped right before an onset, the jump is the onset: that step made
+    the first bad update.
 
     >>> panel = Panel()
     >>> for step in range(60):
@@ -165,10 +157,6 @@ class Panel:
 
     def _remember(self, observation: Observation) -> None:
         watch, value_of = self._watch, observation.signals.get
-        rate = value_of("learning_rate")
-        if rate is not None:
-            scale = value_of("lr_scale")
-            rate = _finite(rate if scale is None else rate * scale)
         # What lies out of its band is no example of health, but a step size is a cause: it is kept always.
         healthy = watch.loss_seen and watch.loss.calm
         row = Row(
@@ -176,7 +164,9 @@ class Panel:
             watch.loss_value if healthy else None,
             watch.gradient_value if watch.gradient_seen else None,
             _finite(value_of("update_ratio")),
-            rate,
+            watch.rate,
+            _finite(value_of("adam_rms")),
+            _finite(value_of("loss_scale")),
         )
         self._rows.append(row)
 
@@ -196,7 +186,19 @@ class Panel:
             level = _median_of(before, "loss")
             evidence.setdefault("loss_before", self._watch.loss.center if level is None else level)
             evidence.setdefault("loss_band", self._watch.loss.band)
+        if not (self._watch.loss.calm and self._watch.loss_is_finite):
+            evidence.update(self._leads())
         return finding.model_copy(update={"evidence": evidence, "onset_step": onset})
+
+    def _leads(self) -> dict[str, float]:
+        """Since when the loss has been out of its band, and which signals were so before it."""
+        loss_onset = self._watch.onset(lead=False)
+        found = leads(self._rows, loss_onset)
+        return {
+            "loss_onset_step": float(loss_onset),
+            "lead_steps": float(max(found.values(), default=0)),
+            **{f"lead_{name}": float(steps) for name, steps in found.items()},
+        }
 
     def _cause_of(self, onset: int) -> int:
         """The step at which the applied rate jumped shortly before ``onset``, else ``onset`` itself."""
@@ -245,6 +247,9 @@ def _median_of(rows: Sequence[Row], name: str) -> float | None:
 
 
 def _row(saved: JsonValue) -> Row:
+    # Two fields came later: a state of before has rows without them.
+    if isinstance(saved, list) and len(saved) == len(Row._fields) - len(Row._field_defaults):
+        saved = [*saved, *Row._field_defaults.values()]
     if not isinstance(saved, list) or len(saved) != len(Row._fields):
         raise ValueError(f"field 'rows' of the saved state holds {saved!r}, not a row of {len(Row._fields)}")
     state = dict(zip(Row._fields, saved))

@@ -55,7 +55,9 @@ class Watch:
     noise is multiplicative. ``loss_value`` and ``gradient_value`` are the newest raw numbers or ``None``,
     ``loss_seen`` and ``gradient_seen`` say that they are there and finite,
     ``grace`` counts the points for which a resume or a gap still excuses a bump, and ``resumed`` says that
-    this very observation began one.
+    this very observation began one. ``rate`` is the applied learning rate (the multiplier's share in it) where it
+    is known and a number, ``evaluated`` says that an evaluation lay before this step, and ``slashed`` names the
+    signals of single layers and ranks in this observation.
 
     >>> watch = Watch()
     >>> watch.update(Observation(attempt=0, step=0, observed_at=0.0, signals={"loss": 2.5}))
@@ -90,6 +92,9 @@ class Watch:
         self.params_nonfinite = False
         self.loss_scale: float | None = None
         self.signals: Mapping[str, float] = {}
+        self.slashed: tuple[str, ...] = ()
+        self.evaluated = False
+        self.rate: float | None = None
 
     def update(self, observation: Observation) -> None:
         """Take one observation in."""
@@ -97,6 +102,14 @@ class Watch:
         signals = self.signals = observation.signals
         value_of, step = signals.get, observation.step
         self._place(observation.attempt, step)
+        self.slashed = tuple([name for name in signals if "/" in name])
+        self.evaluated = "val_loss" in signals
+        rate = value_of("learning_rate")
+        if rate is not None:
+            rate *= value_of("lr_scale", 1.0)
+            if not isfinite(rate):
+                rate = None
+        self.rate = rate
         loss = self.loss_value = value_of("loss")
         norm = value_of("grad_norm")
         if norm is None:

@@ -1,0 +1,159 @@
+"""A learning rate that cannot be meant, or that is not the one that was announced."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import isfinite
+from typing import ClassVar
+
+from pydantic import JsonValue
+
+from trainguard.detectors.base import Detector
+from trainguard.detectors.snapshot import State, mapping_in, number_in, whole_in
+from trainguard.detectors.streak import Streak
+from trainguard.detectors.watch import Watch
+from trainguard.wire import Finding, FindingKind, Severity
+
+SETTLED = 64
+"""Points after which the highest rate so far says what this run's rates are."""
+END = 0.02
+"""Share of the highest rate from which a schedule may step down to zero."""
+STEADY = 1.02
+"""A rate that rose by more than this from the last point to this one may be in a warm-up."""
+SAME = 1.01
+"""Rates this much apart are the same rate: float32 on one side, float64 on the other."""
+
+
+class LearningRate(Detector):
+    """Zero, negative, no number, above all that was seen before in one jump, or not what the scheduler says.
+
+    A rate below zero or that is no number is a warning at once; a rate of exactly zero after ``patience`` points,
+    because a schedule may touch zero at its ends (where it came down to it step by step, a line is enough); one that
+    differs from ``announced_learning_rate`` (what the scheduler last set, sent where it is known) after ``patience``
+    points too: somebody else writes the rate. A jump to ``jump`` times the highest rate of a run whose rate had
+    settled is worth a line (``info``): a second stage may mean it, and where it does harm the loss says so, with this
+    step as its onset.
+
+    `UpdateRatio` is the better choice for a rate that is too high or too low for the model.
+
+    >>> from trainguard.wire import Observation
+    >>> detector = LearningRate()
+    >>> rates = [1e-3] * 30 + [0.0] * 30
+    >>> found = [detector.update(Observation(0, step, 0.0, {"learning_rate": rate})) for step, rate in enumerate(rates)]
+    >>> [(finding.step, finding.onset_step, finding.severity) for finding in found if finding]
+    [(39, 30, 'warning')]
+    """
+
+    name: ClassVar[str] = "learning_rate"
+    kind: ClassVar[FindingKind] = "learning_rate"
+
+    def __init__(self, *, sensitivity: str = "normal", patience: float = 10, jump: float = 4.0) -> None:
+        super().__init__(sensitivity=sensitivity)
+        self.patience = self._threshold("patience", patience)
+        self.jump = self._threshold("jump", jump)
+
+    def _reset(self) -> None:
+        self._senseless = Streak()
+        self._zero = Streak()
+        self._foreign = Streak()
+        self._highest = 0.0
+        self._last = 0.0
+        self._settled = 0
+
+    def judge(self, watch: Watch) -> Finding | None:
+        """See `Detector.judge`."""
+        rate = watch.signals.get("learning_rate")
+        if rate is None:
+            return None
+        if watch.resumed:
+            for streak in (self._senseless, self._zero, self._foreign):
+                streak.reset()
+            self._settled = 0
+        is_sane = isfinite(rate) and rate >= 0
+        if not is_sane or self._senseless.count:
+            self._senseless.add(watch.step, not is_sane)
+            if self._senseless.is_due(1):
+                return self._report(watch, self._senseless, rate, f"The learning rate is {rate:.6g}.")
+        if not is_sane:
+            return None
+        if rate == 0 or self._zero.count:
+            self._zero.add(watch.step, rate == 0)
+            if self._zero.is_due(self.patience):
+                many = f"The learning rate has been exactly 0 for {self._zero.count} points: nothing is learnt."
+                # A schedule that has run down to its end was announced; the steps beyond it are only wasted.
+                is_end = 0 < self._last < END * self._highest
+                return self._report(watch, self._zero, rate, many, severity="info" if is_end else "warning")
+            return None
+        announced = watch.signals.get("announced_learning_rate")
+        if announced is not None or self._foreign.count:
+            return self._compare(watch, rate, announced)
+        return self._judge_jump(watch, rate)
+
+    def _compare(self, watch: Watch, rate: float, announced: float | None) -> Finding | None:
+        differs = announced is not None and not (rate <= SAME * announced and announced <= SAME * rate)
+        self._foreign.add(watch.step, differs)
+        if announced is None or not self._foreign.is_due(self.patience):
+            return None
+        sentence = (
+            f"The learning rate is {rate:.4g} where the scheduler says {announced:.4g}: something else writes the rate."
+        )
+        return self._report(watch, self._foreign, rate, sentence, announced_learning_rate=announced)
+
+    def _judge_jump(self, watch: Watch, rate: float) -> Finding | None:
+        last, self._last = self._last, rate
+        highest = self._highest
+        if rate > highest:
+            self._highest = rate
+        if rate <= STEADY * last:
+            self._settled += 1
+            return None
+        settled, self._settled = self._settled, 0
+        if settled < SETTLED or rate < self.jump * highest or watch.grace:
+            return None
+        return self._finding(
+            watch,
+            "info",
+            f"The learning rate jumped to {rate:.4g}; until now it had never been above {highest:.4g}.",
+            signal="learning_rate",
+            value=rate,
+            evidence={"learning_rate_before": last, "learning_rate_at": rate},
+        )
+
+    def _report(
+        self,
+        watch: Watch,
+        streak: Streak,
+        rate: float,
+        sentence: str,
+        *,
+        severity: Severity = "warning",
+        **evidence: float,
+    ) -> Finding:
+        return self._finding(
+            watch,
+            severity,
+            sentence,
+            onset=streak.onset,
+            signal="learning_rate",
+            value=rate,
+            evidence={name: value for name, value in evidence.items() if isfinite(value)},
+        )
+
+    def memory(self) -> State:
+        """See `Detector.memory`."""
+        return {
+            "senseless": self._senseless.state_dict(),
+            "zero": self._zero.state_dict(),
+            "foreign": self._foreign.state_dict(),
+            "highest": self._highest,
+            "last": self._last,
+            "settled": self._settled,
+        }
+
+    def load_memory(self, state: Mapping[str, JsonValue]) -> None:
+        """See `Detector.load_memory`."""
+        highest, last, settled = number_in(state, "highest"), number_in(state, "last"), whole_in(state, "settled")
+        self._senseless.load_state_dict(mapping_in(state, "senseless"))
+        self._zero.load_state_dict(mapping_in(state, "zero"))
+        self._foreign.load_state_dict(mapping_in(state, "foreign"))
+        self._highest, self._last, self._settled = highest, last, settled
