@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 
 from monitor_server import api, web
 from monitor_server.housekeeping import Housekeeper
-from monitor_server.live import LiveMemory
+from monitor_server.live import EventFeed, LiveMemory
 from monitor_server.notifiers import Courier
 from monitor_server.pipeline import Ingest
 from monitor_server.settings import Settings
@@ -30,6 +30,7 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.time) ->
     telemetry = Telemetry(database, settings, clock=clock)
     ingest = Ingest(database, memory, settings, clock=clock)
     courier = Courier(database, settings, clock=clock, on_outcome=telemetry.notification)
+    feed = EventFeed(database)
     housekeeper = Housekeeper(database, settings, clock=clock)
 
     @asynccontextmanager
@@ -37,7 +38,7 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.time) ->
         async with AsyncExitStack() as stack:
             stack.callback(database.close)
             await run_in_threadpool(schema.upgrade, database)
-            for piece in (ingest, courier, housekeeper):
+            for piece in (feed, ingest, courier, housekeeper):
                 piece.start()
                 stack.push_async_callback(run_in_threadpool, piece.stop)
             yield
@@ -52,7 +53,7 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.time) ->
         exception_handlers=dict(api.HANDLERS),
         separate_input_output_schemas=False,
     )
-    app.state.service = api.Service(settings, database, ingest, telemetry, clock)
+    app.state.service = api.Service(settings, database, ingest, telemetry, feed, clock)
     for router in api.ROUTERS:
         app.include_router(router, prefix=api.PREFIX)
     app.include_router(api.HEALTH_ROUTER)

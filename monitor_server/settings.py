@@ -60,6 +60,8 @@ class Settings(BaseModel):
     """Envelopes that may wait for their commit; more are answered 503."""
     live_runs: Annotated[int, Field(ge=1, le=1_000_000)] = 2000
     """Runs whose detectors are kept in memory."""
+    event_streams: Annotated[int, Field(ge=1, le=10_000)] = 100
+    """Pages that may follow live at once, per process; more are answered 503."""
     webhook_url: str = ""
     webhook_secret: SecretStr = SecretStr("")
     """Signs every webhook with HMAC-SHA256 where set."""

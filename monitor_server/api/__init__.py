@@ -5,7 +5,19 @@ as a string, and whatever goes wrong is a problem+json that names the field. A n
 `router`, and a line in `ROUTERS`.
 """
 
-from monitor_server.api import advice, commands, envelopes, health, history, incidents, observations, registration, runs
+from monitor_server.api import (
+    advice,
+    commands,
+    envelopes,
+    events,
+    health,
+    history,
+    incidents,
+    observations,
+    registration,
+    runs,
+    silences,
+)
 from monitor_server.api.openapi import document
 from monitor_server.api.problems import HANDLERS
 from monitor_server.api.service import Service
@@ -19,6 +31,8 @@ ROUTERS = (
     incidents.router,
     advice.router,
     commands.router,
+    silences.router,
+    events.router,
 )
 """Under ``PREFIX``."""
 

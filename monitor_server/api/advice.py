@@ -7,7 +7,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Response
 
-from monitor_server.api.answers import AdviceOnRun
+from monitor_server.answers import AdviceOnRun
 from monitor_server.api.service import Serving, answer
 from trainguard.policy.diagnosis import SetUp, Task, advise
 

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
-from monitor_server.api.answers import Commands, RecordedCommand
+from monitor_server.answers import Commands, RecordedCommand
 from monitor_server.api.bodies import read_model
 from monitor_server.api.openapi import takes
 from monitor_server.api.service import Limit, Service, Serving, answer

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Response
 
-from monitor_server.api.answers import Health
+from monitor_server.answers import Health
 from monitor_server.api.problems import Problem
 from monitor_server.api.service import Serving, answer
 from monitor_server.storage import SchemaError

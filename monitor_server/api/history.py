@@ -7,7 +7,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Response
 
-from monitor_server.api.answers import (
+from monitor_server.answers import (
     Acknowledgements,
     Attempts,
     Checkpoints,

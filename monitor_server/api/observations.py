@@ -7,7 +7,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Response
 
-from monitor_server.api.answers import (
+from monitor_server.answers import (
     AttemptBuckets,
     ObservationBuckets,
     ObservationRow,

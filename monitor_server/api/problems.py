@@ -13,7 +13,15 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
-from monitor_server.pipeline import CommandRefused, DescriptionRefused, EnvelopeRefused, Overloaded, UnknownRun
+from monitor_server.pipeline import (
+    CommandRefused,
+    DescriptionRefused,
+    EnvelopeRefused,
+    IncidentRefused,
+    Overloaded,
+    UnknownIncident,
+    UnknownRun,
+)
 from monitor_server.storage import DatabaseUnavailable
 
 MEDIA_TYPE = "application/problem+json"
@@ -96,6 +104,10 @@ def problem_of(request: Request, error: Exception) -> Problem:
             return error
         case UnknownRun():
             return Problem(404, "unknown_run", str(error))
+        case UnknownIncident():
+            return Problem(404, "unknown_incident", str(error))
+        case IncidentRefused():
+            return refused_field(409, "incident_refused", error.field_path, str(error))
         case EnvelopeRefused():
             return refused_field(422, "invalid_envelope", error.field_path, str(error))
         case DescriptionRefused():
@@ -136,6 +148,8 @@ HANDLERS: dict[int | type[Exception], Callable[[Request, Any], Coroutine[Any, An
     (
         Problem,
         UnknownRun,
+        UnknownIncident,
+        IncidentRefused,
         EnvelopeRefused,
         DescriptionRefused,
         CommandRefused,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from monitor_server.api.answers import RunSummary
+from monitor_server.answers import RunSummary
 from monitor_server.api.bodies import read_model
 from monitor_server.api.openapi import takes
 from monitor_server.api.service import Service, Serving, answer

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Response
 
-from monitor_server.api.answers import RunDetail, RunPage
+from monitor_server.answers import RunDetail, RunPage
 from monitor_server.api.cursors import read_run_cursor, run_cursor
 from monitor_server.api.service import Serving, answer
 from monitor_server.api.summaries import detail, summaries

@@ -12,6 +12,7 @@ from fastapi import Depends, Query, Request, Response
 from pydantic import BaseModel
 from sqlalchemy import Connection
 
+from monitor_server.live import EventFeed
 from monitor_server.pipeline import Ingest, UnknownRun
 from monitor_server.settings import Settings
 from monitor_server.storage import Database, RunRow, runs
@@ -26,6 +27,7 @@ class Service:
     database: Database
     ingest: Ingest
     telemetry: Telemetry
+    feed: EventFeed
     clock: Callable[[], float]
 
     @contextmanager

@@ -6,7 +6,7 @@ import math
 
 from sqlalchemy import Connection
 
-from monitor_server.api.answers import RecentLoss, RunDetail, RunSummary
+from monitor_server.answers import RecentLoss, RunDetail, RunSummary
 from monitor_server.storage import RunRow, incidents, observations
 from trainguard.wire import IncidentReport
 

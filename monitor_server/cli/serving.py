@@ -14,6 +14,7 @@ import uvicorn
 from sqlalchemy.engine import make_url
 
 from monitor_server.app import create_app
+from monitor_server.live import EventFeed
 from monitor_server.receivers import ReceiversError
 from monitor_server.settings import Settings, SettingsError, read_settings
 from monitor_server.storage import Database, DatabaseUnavailable, SchemaError, schema
@@ -24,6 +25,19 @@ BACKLOG = 2048
 KEEP_ALIVE_SECONDS = 75
 DRAIN_SECONDS = 15
 """Requests in hand at SIGTERM are answered; what takes longer is cut off."""
+
+
+class Serving(uvicorn.Server):
+    """Ends the streams of events when it is asked to stop: a drain would wait for them in vain."""
+
+    def __init__(self, config: uvicorn.Config, feed: EventFeed) -> None:
+        super().__init__(config)
+        self._feed = feed
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Say goodbye to those who follow, then drain as ever."""
+        self._feed.close()
+        await super().shutdown(sockets)
 
 
 def run_service(given: Mapping[str, Any]) -> None:
@@ -57,7 +71,7 @@ def run_service(given: Mapping[str, Any]) -> None:
     )
     logger.info("serving %s on %s", settings.page_url, _shown(settings))
     try:
-        uvicorn.Server(config).run(sockets=[listener])
+        Serving(config, app.state.service.feed).run(sockets=[listener])
     except KeyboardInterrupt:
         logger.info("stopped")
 

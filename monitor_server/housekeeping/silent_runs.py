@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from monitor_server.housekeeping.chore import Desk
 from monitor_server.pipeline.announce import letters
-from monitor_server.storage import notifications, runs, silences
+from monitor_server.pipeline.broadcast import of_run
+from monitor_server.storage import events, notifications, runs, silences
 
 
 def call_silent(desk: Desk) -> int:
@@ -17,8 +18,10 @@ def call_silent(desk: Desk) -> int:
     if desk.now - desk.started_at < patience:
         return 0
     fallen = runs.mark_silent(desk.connection, seen_before=desk.now - patience)
+    events.add(desk.connection, [of_run(run, desk.now, state="silent") for run in fallen])
     for run in fallen:
-        if silences.is_silenced(desk.connection, run.run_id, desk.now):
+        unwanted = silences.silenced_kinds(desk.connection, run.run_id, desk.now)
+        if "silent" in unwanted or silences.is_silenced(desk.connection, run.run_id, desk.now):
             continue
         minutes = (desk.now - run.last_seen_at) / 60
         where = "before its first step" if run.last_step is None else f"at step {run.last_step}"

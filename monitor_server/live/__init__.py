@@ -3,11 +3,12 @@
 The database is the truth. A `LiveRun` belongs to whoever took it out of `LiveMemory`, and is put back only
 after the commit; whatever goes wrong in between, it is thrown away and the next one is recalled from the
 latest snapshot and the observations since. So findings do not depend on which process answered, or on what
-it had answered before. No judgement and no HTTP here.
+it had answered before. The `EventFeed` wakes those who look on. No judgement and no HTTP here.
 """
 
+from monitor_server.live.feed import EventFeed
 from monitor_server.live.lineage import lineage
 from monitor_server.live.live_run import LiveRun, begin_attempt, recall
 from monitor_server.live.memory import LiveMemory
 
-__all__ = ["LiveMemory", "LiveRun", "begin_attempt", "lineage", "recall"]
+__all__ = ["EventFeed", "LiveMemory", "LiveRun", "begin_attempt", "lineage", "recall"]

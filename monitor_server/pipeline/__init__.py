@@ -5,10 +5,20 @@ transaction, and the receipt leaves after its commit. Nothing here knows HTTP, a
 is `trainguard.policy`, whose stages are in the list like every other. A new stage is a file and a line.
 """
 
-from monitor_server.pipeline.by_hand import approve, order
+from monitor_server.pipeline.attended import acknowledge, comment_on, resolve
+from monitor_server.pipeline.by_hand import approve, decline, order
 from monitor_server.pipeline.case import Bench, Case
 from monitor_server.pipeline.ingest import Ingest, Overloaded
-from monitor_server.pipeline.refusals import CommandRefused, DescriptionRefused, EnvelopeRefused, Refused, UnknownRun
+from monitor_server.pipeline.quiet import silence, unsilence
+from monitor_server.pipeline.refusals import (
+    CommandRefused,
+    DescriptionRefused,
+    EnvelopeRefused,
+    IncidentRefused,
+    Refused,
+    UnknownIncident,
+    UnknownRun,
+)
 from monitor_server.pipeline.registration import register_run
 from monitor_server.pipeline.stages import STAGES
 
@@ -19,11 +29,19 @@ __all__ = [
     "CommandRefused",
     "DescriptionRefused",
     "EnvelopeRefused",
+    "IncidentRefused",
     "Ingest",
     "Overloaded",
     "Refused",
+    "UnknownIncident",
     "UnknownRun",
+    "acknowledge",
     "approve",
+    "comment_on",
+    "decline",
     "order",
     "register_run",
+    "resolve",
+    "silence",
+    "unsilence",
 ]

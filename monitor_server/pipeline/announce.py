@@ -8,7 +8,7 @@ from uuid import UUID, uuid5
 
 from monitor_server.pipeline.case import Bench, Case
 from monitor_server.settings import Settings
-from monitor_server.storage import RunRow, notifications
+from monitor_server.storage import RunRow, notifications, silences
 from monitor_server.storage.notifications import Notification
 from trainguard.policy.situation import Notice
 from trainguard.wire import DecisionReport, IncidentReport
@@ -19,7 +19,13 @@ def announce(case: Case, bench: Bench) -> Case:
     assert case.judgement is not None
     incidents = {incident.incident_id: incident.report() for incident in case.judgement.memory.incidents}
     decisions = {decision.incident_id: decision for decision in case.judgement.decisions}
-    for notice in case.judgement.notices:
+    notices = case.judgement.notices
+    # Notices are rare, and kinds are silenced rarer still: nobody is asked before there is something to tell.
+    unwanted = silences.silenced_kinds(bench.connection, case.run.run_id, case.now) if notices else frozenset()
+    for notice in notices:
+        about = incidents.get(notice.incident_id)
+        if about is not None and about.kind in unwanted and notice.event != "escalated":
+            continue
         told = letters(
             bench.settings,
             case.run,
@@ -28,7 +34,7 @@ def announce(case: Case, bench: Bench) -> Case:
             case.now,
             # Each state of an incident is told once; what may come again does so on another attempt.
             name=f"{notice.incident_id}:{notice.event}{_again(notice, incidents)}",
-            incident=incidents.get(notice.incident_id),
+            incident=about,
             decision=decisions.get(notice.incident_id),
         )
         bench.ledger.later(notifications.post, told)

@@ -1,15 +1,22 @@
-"""By hand: commands that a person gives, or that a person approves. They meet the same fence as every other."""
+"""By hand: commands that a person gives, and a person's yes or no to what was proposed.
+
+They meet the same fence as every other command.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from uuid import UUID, uuid4
 
 from sqlalchemy import Connection
 
+from monitor_server.pipeline.broadcast import of_command, of_decision, of_incident, of_remark
 from monitor_server.pipeline.refusals import CommandRefused, UnknownRun
-from monitor_server.storage import RunRow, commands, incidents, reports, runs
-from trainguard.policy import PolicyMemory
+from monitor_server.storage import RunRow, audit, commands, events, incidents, remarks, reports, runs
+from monitor_server.storage.audit import Entry
+from monitor_server.storage.remarks import Remark, RemarkKind
+from trainguard.policy import Incident, PolicyMemory
 from trainguard.wire import ACTIONS, Command, DecisionReport, Order, Rollback, UnknownOrder
 
 
@@ -22,6 +29,7 @@ def order(
     now: float,
     ttl_seconds: float,
     reason: str = "",
+    token_id: str | None = None,
 ) -> Command:
     """Issue a person's command for the run as it stands; the next receipts carry it.
 
@@ -41,11 +49,21 @@ def order(
         reason=reason,
     )
     commands.add(connection, run_id, [command])
+    events.add(connection, [of_command(run, command, now)])
+    _write_down(connection, run, "command", command, issued_by, token_id, now)
     return command
 
 
 def approve(
-    connection: Connection, run_id: UUID, decision_id: UUID, *, approved_by: str, now: float, ttl_seconds: float
+    connection: Connection,
+    run_id: UUID,
+    decision_id: UUID,
+    *,
+    approved_by: str,
+    now: float,
+    ttl_seconds: float,
+    comment: str = "",
+    token_id: str | None = None,
 ) -> Command:
     """Turn a proposal into a command. From here on its incident goes the way of every other: recovering, watching.
 
@@ -55,16 +73,14 @@ def approve(
     _check_may_command(connection, run, now)
     proposal = _standing_proposal(connection, run, decision_id)
     memory = PolicyMemory.model_validate(run.policy_memory or {})
-    incident = next((one for one in memory.active() if one.incident_id == proposal.incident_id), None)
-    if incident is None or incident.state != "open":
-        raise CommandRefused("decision_id", "the incident that this decision is about is not open any more")
+    incident = _open_incident(memory, proposal)
     _check_orders(connection, run_id, proposal.orders)
 
     reason = f"{approved_by} approved: {proposal.reason}"[:4000]
     approval = proposal.model_copy(
         update={
             "decision_id": uuid4(),
-            "decided_at": now,
+            "decided_at": _after(proposal, now),
             "decided_by": "person",
             "verdict": "halt" if proposal.orders[0].action == "halt" else "act",
             "reason": reason,
@@ -104,7 +120,72 @@ def approve(
         "policy_memory": memory.with_incident(recovering).model_dump(mode="json"),
     }
     runs.change(connection, run_id, values)
+    remark = _remark(run, incident, "approved", approved_by, comment, now)
+    remarks.add(connection, remark)
+    told = [of_incident(run, recovering.report(), now), of_decision(run, approval, now), of_command(run, command, now)]
+    events.add(connection, [*told, of_remark(run, remark, now)])
+    _write_down(connection, run, "approve", command, approved_by, token_id, now)
     return command
+
+
+def decline(
+    connection: Connection,
+    run_id: UUID,
+    decision_id: UUID,
+    *,
+    declined_by: str,
+    now: float,
+    comment: str = "",
+    token_id: str | None = None,
+) -> DecisionReport:
+    """Say no to a proposal: nothing is done, and the same thing is not proposed again.
+
+    The incident stays open: it may heal, a graver sign is decided on anew, and a person may resolve it.
+    Raises `UnknownRun`, and `CommandRefused` for a decision that proposes nothing or does not stand any more.
+    """
+    run = _locked(connection, run_id)
+    proposal = _standing_proposal(connection, run, decision_id)
+    memory = PolicyMemory.model_validate(run.policy_memory or {})
+    incident = _open_incident(memory, proposal)
+    reason = f"Nothing, because {declined_by} declined" + (f": {comment}" if comment else ".")
+    refusal = proposal.model_copy(
+        update={
+            "decision_id": uuid4(),
+            "decided_at": _after(proposal, now),
+            "decided_by": "person",
+            "verdict": "nothing",
+            "orders": (),
+            "reason": reason[:4000],
+            "command_id": None,
+        }
+    )
+    # Its mark `decided` stays: the policy goes on regarding this very situation as decided.
+    kept = incident.model_copy(update={"updated_at": now, "outcome": refusal.reason})
+    incidents.save(connection, run_id, [kept.report()], "server")
+    incidents.add_decisions(connection, run_id, [refusal])
+    values = {
+        "version": run.version + 1,
+        "last_decision": refusal.reason,
+        "policy_memory": memory.with_incident(kept).model_dump(mode="json"),
+    }
+    runs.change(connection, run_id, values)
+    remark = _remark(run, incident, "declined", declined_by, comment, now)
+    remarks.add(connection, remark)
+    told = [of_incident(run, kept.report(), now), of_decision(run, refusal, now), of_remark(run, remark, now)]
+    events.add(connection, told)
+    entry = Entry(
+        done_at=now,
+        actor_kind="person",
+        actor=declined_by,
+        token_id=token_id,
+        action="decline",
+        project=run.project,
+        run_id=run_id,
+        target=str(decision_id),
+        document={"orders": proposal.orders, "reason": comment, "incident_id": incident.incident_id},
+    )
+    audit.add(connection, [entry])
+    return refusal
 
 
 def _locked(connection: Connection, run_id: UUID) -> RunRow:
@@ -155,3 +236,44 @@ def _standing_proposal(connection: Connection, run: RunRow, decision_id: UUID) -
     if latest != decision or decision.attempt != run.attempt:
         raise CommandRefused("decision_id", "a later decision has taken the place of this one; look at the latest")
     return decision
+
+
+def _after(proposal: DecisionReport, now: float) -> float:
+    """Later than what it answers, also where the clock says the same: the latest decision is the one that stands."""
+    return max(now, math.nextafter(proposal.decided_at, math.inf))
+
+
+def _open_incident(memory: PolicyMemory, proposal: DecisionReport) -> Incident:
+    incident = next((one for one in memory.active() if one.incident_id == proposal.incident_id), None)
+    if incident is None or incident.state != "open":
+        raise CommandRefused("decision_id", "the incident that this decision is about is not open any more")
+    return incident
+
+
+def _remark(run: RunRow, incident: Incident, kind: RemarkKind, made_by: str, comment: str, now: float) -> Remark:
+    return Remark(
+        run_id=run.run_id,
+        incident_id=incident.incident_id,
+        remark_id=uuid4(),
+        kind=kind,
+        made_at=now,
+        made_by=made_by,
+        comment=comment,
+    )
+
+
+def _write_down(
+    connection: Connection, run: RunRow, action: str, command: Command, actor: str, token_id: str | None, now: float
+) -> None:
+    entry = Entry(
+        done_at=now,
+        actor_kind="person",
+        actor=actor,
+        token_id=token_id,
+        action=action,
+        project=run.project,
+        run_id=run.run_id,
+        target=str(command.command_id),
+        document={"orders": command.orders, "reason": command.reason, "incident_id": command.incident_id},
+    )
+    audit.add(connection, [entry])

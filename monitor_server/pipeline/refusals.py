@@ -2,10 +2,12 @@
 
 Exception
 ├── UnknownRun
+├── UnknownIncident
 └── Refused
     ├── DescriptionRefused
     ├── EnvelopeRefused
-    └── CommandRefused
+    ├── CommandRefused
+    └── IncidentRefused
 """
 
 from __future__ import annotations
@@ -18,6 +20,13 @@ class UnknownRun(Exception):
 
     def __init__(self, run_id: UUID) -> None:
         super().__init__(f"run_id {run_id} is not registered here: POST its description to /api/v1/runs first")
+
+
+class UnknownIncident(Exception):
+    """No such incident."""
+
+    def __init__(self, incident_id: UUID) -> None:
+        super().__init__(f"there is no incident {incident_id}; /api/v1/incidents lists those there are")
 
 
 class Refused(Exception):
@@ -38,3 +47,7 @@ class EnvelopeRefused(Refused):
 
 class CommandRefused(Refused):
     """A person's command that the trainer could not carry out, or that nothing stands behind any more."""
+
+
+class IncidentRefused(Refused):
+    """Something that cannot be done to an incident as it stands."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pydantic import ValidationError
 from sqlalchemy import Connection
 
+from monitor_server.pipeline.broadcast import of_run
 from monitor_server.pipeline.refusals import DescriptionRefused
-from monitor_server.storage import RunRow, runs
+from monitor_server.storage import RunRow, events, runs
 from trainguard.policy import Playbook
 from trainguard.wire import RunDescription
 
@@ -23,4 +24,7 @@ def register_run(connection: Connection, description: RunDescription, now: float
             first = error.errors(include_url=False)[0]
             path = ".".join(("playbook", *(str(part) for part in first["loc"])))
             raise DescriptionRefused(path, str(first["msg"]).removeprefix("Value error, ")) from None
-    return runs.register(connection, description, now)
+    row, is_new = runs.register(connection, description, now)
+    if is_new:
+        events.add(connection, [of_run(row, now)])
+    return row, is_new

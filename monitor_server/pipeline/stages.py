@@ -5,6 +5,7 @@ from __future__ import annotations
 from uuid import UUID
 
 from monitor_server.pipeline.announce import announce
+from monitor_server.pipeline.broadcast import broadcast
 from monitor_server.pipeline.case import Bench, Case, Stage
 from monitor_server.pipeline.detect import detect
 from monitor_server.pipeline.issue import issue
@@ -25,6 +26,7 @@ STAGES: tuple[Stage, ...] = (
     conclude,
     issue,
     announce,
+    broadcast,
     settle,
 )
 """In order. A duplicate leaves after the first."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -25,6 +25,10 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from monitor_server.storage.column_types import dump_document, load_document
 
 DRIVERS = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
+
+
+EVENTS_WRITTEN = "trainguard_events_written"
+"""The mark that `events.add` leaves on the connection of its transaction."""
 
 
 class DatabaseUnavailable(Exception):
@@ -62,6 +66,7 @@ class Database:
         self.url = parse_database_url(address)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self._writer = threading.Lock()
+        self._listeners: list[Callable[[], None]] = []
         self._busy_timeout_seconds = busy_timeout_seconds
         options: dict[str, Any] = {"json_serializer": dump_document, "json_deserializer": load_document}
         if self.is_sqlite:
@@ -99,6 +104,8 @@ class Database:
             if not self.is_sqlite:
                 with self.engine.begin() as connection:
                     yield connection
+                    has_events = connection.info.pop(EVENTS_WRITTEN, False)
+                self._tell(has_events)
                 return
             # A second writer would only wait inside SQLite, polling; here it waits in line.
             if not self._writer.acquire(timeout=self._busy_timeout_seconds):
@@ -107,8 +114,10 @@ class Database:
                 writing = self.engine.connect().execution_options(trainguard_writes=True)
                 with writing as connection, connection.begin():
                     yield connection
+                    has_events = connection.info.pop(EVENTS_WRITTEN, False)
             finally:
                 self._writer.release()
+            self._tell(has_events)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -122,6 +131,23 @@ class Database:
             with connection.begin():
                 yield connection
 
+    def after_events(self, wake: Callable[[], None]) -> None:
+        """Call ``wake`` after every commit of this process that wrote events. It must neither block nor raise."""
+        self._listeners.append(wake)
+
+    @contextmanager
+    def listening(self) -> Iterator[Connection]:
+        """A PostgreSQL connection outside of any transaction, for LISTEN; thrown away afterwards.
+
+        Raises `DatabaseUnavailable`.
+        """
+        with self._translated(), self.engine.connect() as connection:
+            connection = connection.execution_options(isolation_level="AUTOCOMMIT")
+            try:
+                yield connection
+            finally:
+                connection.invalidate()
+
     def ping(self) -> None:
         """Raise `DatabaseUnavailable` unless the database answers."""
         with self.read() as connection:
@@ -130,6 +156,11 @@ class Database:
     def close(self) -> None:
         """Close every idle connection."""
         self.engine.dispose()
+
+    def _tell(self, has_events: bool) -> None:
+        if has_events:
+            for wake in self._listeners:
+                wake()
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

@@ -76,9 +76,10 @@ def listing(
     run_id: UUID | None = None,
     states: Sequence[str] = (),
     kinds: Sequence[str] = (),
+    project: str | None = None,
     limit: int = 100,
 ) -> list[StoredIncident]:
-    """Incidents of one run or of all, the latest first."""
+    """Incidents of one run, of a project, or of all, the latest first."""
     statement = (
         select(incidents.c.run_id, runs.c.project, runs.c.name, incidents.c.brain, incidents.c.document)
         .join(runs, runs.c.run_id == incidents.c.run_id)
@@ -87,6 +88,8 @@ def listing(
     )
     if run_id is not None:
         statement = statement.where(incidents.c.run_id == run_id)
+    if project is not None:
+        statement = statement.where(runs.c.project == project)
     if states:
         statement = statement.where(incidents.c.state.in_(states))
     if kinds:
@@ -95,6 +98,21 @@ def listing(
         StoredIncident(owner, project, name, brain, IncidentReport.model_validate(document))
         for owner, project, name, brain, document in connection.execute(statement)
     ]
+
+
+def find(connection: Connection, incident_id: UUID) -> StoredIncident | None:
+    """One incident by its id alone, or None."""
+    statement = (
+        select(incidents.c.run_id, runs.c.project, runs.c.name, incidents.c.brain, incidents.c.document)
+        .join(runs, runs.c.run_id == incidents.c.run_id)
+        .where(incidents.c.incident_id == incident_id)
+        .order_by(incidents.c.opened_at)
+        .limit(1)
+    )
+    row = connection.execute(statement).one_or_none()
+    if row is None:
+        return None
+    return StoredIncident(row[0], row[1], row[2], row[3], IncidentReport.model_validate(row[4]))
 
 
 def active_counts(connection: Connection) -> dict[tuple[UUID, str], int]:

@@ -1,4 +1,7 @@
-"""Every table. Keys begin with ``run_id``, so that the whole can be distributed by run."""
+"""Every table. Keys of what belongs to a run begin with ``run_id``, so that the whole can be distributed by run.
+
+What belongs to no one run (tokens, playbooks, silences, the audit log, events) is small or soon forgotten.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from sqlalchemy import (
     Uuid,
     text,
 )
+from sqlalchemy.types import TypeEngine
 
 from monitor_server.storage.column_types import Count, Document, SafeText
 
@@ -52,6 +56,11 @@ alike. A bit is part of the stored data: it never changes, and a new column take
 
 def _run_id() -> Column[object]:
     return Column("run_id", Uuid(), ForeignKey("runs.run_id", ondelete="CASCADE"), primary_key=True, nullable=False)
+
+
+def _number() -> TypeEngine[int]:
+    """A number that the database counts up; SQLite does so only for a plain INTEGER."""
+    return BigInteger().with_variant(Integer(), "sqlite")
 
 
 runs = Table(
@@ -167,6 +176,21 @@ incidents = Table(
     Column("document", Document, nullable=False),
     Index(None, "opened_at", "run_id"),
     Index(None, "state", "kind"),
+    # people and links name an incident by its id alone
+    Index(None, "incident_id"),
+)
+
+remarks = Table(
+    "remarks",
+    metadata,
+    _run_id(),
+    Column("incident_id", Uuid(), primary_key=True),
+    Column("remark_id", Uuid(), primary_key=True),
+    # acknowledged, comment, approved, declined, resolved
+    Column("kind", String(16), nullable=False),
+    Column("made_at", Double, nullable=False),
+    Column("made_by", SafeText(), nullable=False),
+    Column("comment", SafeText(), nullable=False),
 )
 
 decisions = Table(
@@ -219,15 +243,40 @@ checkpoints = Table(
     Column("document", Document, nullable=False),
 )
 
+run_annotations = Table(
+    "annotations",
+    metadata,
+    _run_id(),
+    # what people add to a run; the tags of its trainer are in its description
+    Column("tags", Document, nullable=False),
+    Column("notes", SafeText(), nullable=False),
+    Column("archived_at", Double),
+    Column("changed_at", Double, nullable=False),
+    Column("changed_by", SafeText(), nullable=False),
+)
+
+run_tags = Table(
+    "run_tags",
+    metadata,
+    _run_id(),
+    # the tags of trainer and people together, for finding runs by them
+    Column("name", SafeText(), primary_key=True),
+    Column("value", SafeText(), nullable=False),
+)
+
 silences = Table(
     "silences",
     metadata,
-    _run_id(),
     Column("silence_id", Uuid(), primary_key=True),
+    # what it covers: every one of these that is not null must fit
+    Column("run_id", Uuid(), ForeignKey("runs.run_id", ondelete="CASCADE")),
+    Column("project", SafeText()),
+    Column("kind", String(40)),
     Column("created_at", Double, nullable=False),
     Column("ends_at", Double, nullable=False),
     Column("created_by", SafeText(), nullable=False),
     Column("reason", SafeText(), nullable=False),
+    Index(None, "ends_at"),
 )
 
 notifications = Table(
@@ -257,4 +306,68 @@ panel_snapshots = Table(
     Column("taken_at", Double, nullable=False),
     Column("code_version", String(40), nullable=False),
     Column("document", Document, nullable=False),
+)
+
+playbooks = Table(
+    "playbooks",
+    metadata,
+    Column("project", SafeText(), primary_key=True),
+    Column("changed_at", Double, nullable=False),
+    Column("changed_by", SafeText(), nullable=False),
+    Column("document", Document, nullable=False),
+)
+
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("token_id", String(16), primary_key=True),
+    Column("name", SafeText(), nullable=False),
+    # None: of every project
+    Column("project", SafeText()),
+    Column("scopes", Document, nullable=False),
+    Column("digest", String(64), nullable=False),
+    # after a rotation the former secret is good for a while, until every trainer has the new one
+    Column("former_digest", String(64)),
+    Column("former_until", Double),
+    Column("created_at", Double, nullable=False),
+    Column("created_by", SafeText(), nullable=False),
+    Column("expires_at", Double),
+    Column("rotated_at", Double),
+    Column("revoked_at", Double),
+    Column("last_used_at", Double),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("entry_id", _number(), primary_key=True, autoincrement=True),
+    Column("done_at", Double, nullable=False),
+    # person, policy or local (a trainer's own brain)
+    Column("actor_kind", String(16), nullable=False),
+    Column("actor", SafeText(), nullable=False),
+    Column("token_id", String(16)),
+    Column("action", String(40), nullable=False),
+    Column("project", SafeText()),
+    # no foreign key: who deleted a run is to be known when the run is gone
+    Column("run_id", Uuid()),
+    Column("target", SafeText(), nullable=False),
+    Column("document", Document, nullable=False),
+    Index(None, "run_id", "entry_id"),
+    sqlite_autoincrement=True,
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("event_id", _number(), primary_key=True, autoincrement=True),
+    # PostgreSQL's number of the transaction that wrote it; 0 on SQLite, whose writers commit in order
+    Column("transaction_id", BigInteger, nullable=False),
+    Column("happened_at", Double, nullable=False),
+    Column("kind", String(40), nullable=False),
+    Column("project", SafeText(), nullable=False),
+    Column("run_id", Uuid()),
+    Column("document", Document, nullable=False),
+    Index(None, "transaction_id", "event_id"),
+    Index(None, "happened_at"),
+    sqlite_autoincrement=True,
 )

@@ -16,6 +16,10 @@ BODIES = {
     "/api/v1/runs/{run_id}/envelopes": "Envelope",
     "/api/v1/runs/{run_id}/commands": "PersonalCommand",
     "/api/v1/runs/{run_id}/decisions/{decision_id}/approval": "Approval",
+    "/api/v1/incidents/{incident_id}/acknowledge": "Word",
+    "/api/v1/incidents/{incident_id}/comment": "Comment",
+    "/api/v1/incidents/{incident_id}/approve": "Verdict",
+    "/api/v1/silences": "WishedSilence",
 }
 
 

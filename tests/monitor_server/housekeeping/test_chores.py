@@ -76,7 +76,9 @@ def test_a_silenced_run_falls_silent_without_a_word(serve: Callable[..., Service
     service.register(trainer)
     now = service.clock()
     with service.database.write() as connection:
-        silences.add(connection, silences.Silence(trainer.run_id, uuid4(), now, now + 3600, "ada", "Maintenance."))
+        silences.add(
+            connection, silences.Silence(uuid4(), now, now + 3600, "ada", "Maintenance.", run_id=trainer.run_id)
+        )
     service.clock.now += 301
     housekeeper.do_round()
     assert service.run(trainer.run_id).state == "silent"

@@ -155,7 +155,7 @@ def test_a_silenced_run_is_not_told_of_but_decided_on(post: Post) -> None:
     post.service.register(trainer)
     now = post.service.clock()
     with post.service.database.write() as connection:
-        silences.add(connection, silences.Silence(trainer.run_id, uuid4(), now, now + 3600, "ada", "I know."))
+        silences.add(connection, silences.Silence(uuid4(), now, now + 3600, "ada", "I know.", run_id=trainer.run_id))
     receipt, _ = diverge(post.service, trainer)
     assert len(receipt.commands) == 1
     assert post.fates(trainer) == []

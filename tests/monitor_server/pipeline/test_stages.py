@@ -10,7 +10,7 @@ def test_the_way_of_an_envelope() -> None:
     names = [getattr(stage, "__name__", "") for stage in STAGES]
     assert names == [
         "record", "detect", "assess", "follow", "correlate", "diagnose", "suppress", "decide", "conclude", "issue",
-        "announce", "settle",
+        "announce", "broadcast", "settle",
     ]  # fmt: skip
 
 

@@ -125,12 +125,12 @@ def test_a_sender_is_remembered(database: Database) -> None:
 
 def test_a_silence_ends_by_itself_or_by_hand(database: Database) -> None:
     trainer = registered(database)
-    silence = silences.Silence(trainer.run_id, uuid4(), 1.0, 10.0, "ada", "I know.")
+    silence = silences.Silence(uuid4(), 1.0, 10.0, "ada", "I know.", run_id=trainer.run_id)
     with database.write() as connection:
         silences.add(connection, silence)
-        assert silences.of_run(connection, trainer.run_id, 10) == [silence]
+        assert silences.listing(connection, now=9.9, run_id=trainer.run_id) == [silence]
         assert silences.is_silenced(connection, trainer.run_id, 9.9)
         assert not silences.is_silenced(connection, trainer.run_id, 10.0)
-        assert silences.lift(connection, trainer.run_id, silence.silence_id)
-        assert not silences.lift(connection, trainer.run_id, silence.silence_id)
+        assert silences.lift(connection, silence.silence_id)
+        assert not silences.lift(connection, silence.silence_id)
         assert not silences.is_silenced(connection, trainer.run_id, 5.0)

@@ -96,6 +96,12 @@ def test_an_installed_package_finds_its_migrations() -> None:
     assert schema.migrations_folder() == Path(__file__).parents[3] / "migrations"
 
 
+OF_NO_ONE_RUN = {"audit", "events", "playbooks", "silences", "tokens"}
+"""Small, or soon forgotten."""
+
+
 def test_every_key_begins_with_the_run() -> None:
     for table in metadata.sorted_tables:
+        if table.name in OF_NO_ONE_RUN:
+            continue
         assert next(iter(table.primary_key)).name == "run_id", table.name

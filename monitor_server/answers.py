@@ -1,4 +1,7 @@
-"""What the API answers about runs, beside the messages of the wire themselves."""
+"""What the API answers, beside the messages of the wire themselves.
+
+Read by the service and by `monitor_server.client` alike, so that nothing but pydantic may be imported here.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from trainguard.wire import (
     DecisionReport,
     Evaluation,
     Finding,
+    FindingKind,
     IncidentReport,
     Mode,
     RunDescription,
@@ -153,6 +157,13 @@ class Checkpoints(WireModel):
     checkpoints: list[CheckpointReport]
 
 
+class RecordedCommand(Command):
+    """A command and what became of it: pending, applied, refused, failed or expired."""
+
+    state: str = "pending"
+    settled_at: float | None = None
+
+
 class RecordedIncident(IncidentReport):
     """An incident, its run, and whose brain keeps it: ``server`` or ``local``."""
 
@@ -160,6 +171,34 @@ class RecordedIncident(IncidentReport):
     run: str
     project: str
     brain: str
+    acknowledged_by: str | None = None
+    """Who was the first to say that somebody has seen it."""
+    acknowledged_at: float | None = None
+
+
+class RecordedRemark(WireModel):
+    """What a person said or did about an incident: acknowledged, comment, approved, declined or resolved."""
+
+    remark_id: UUID
+    kind: str
+    made_at: float
+    made_by: str
+    comment: str
+
+
+class IncidentDetail(WireModel):
+    """An incident and everything about it, each list in the order of time."""
+
+    incident: RecordedIncident
+    silenced: bool
+    """Whether a silence keeps people from being told of it now."""
+    proposal: DecisionReport | None
+    """What waits for a person's yes or no."""
+    findings: list[RecordedFinding]
+    decisions: list[DecisionReport]
+    commands: list[RecordedCommand]
+    acknowledgements: list[Acknowledgement]
+    remarks: list[RecordedRemark]
 
 
 class Incidents(WireModel):
@@ -174,13 +213,6 @@ class Decisions(WireModel):
     decisions: list[DecisionReport]
 
 
-class RecordedCommand(Command):
-    """A command and what became of it: pending, applied, refused, failed or expired."""
-
-    state: str = "pending"
-    settled_at: float | None = None
-
-
 class Commands(WireModel):
     """In the order of issue."""
 
@@ -191,6 +223,25 @@ class Acknowledgements(WireModel):
     """In the order in which the trainer handled the commands."""
 
     acknowledgements: list[Acknowledgement]
+
+
+class RecordedSilence(WireModel):
+    """A wish not to be told until ``ends_at`` of what fits run, project and kind; null fits all."""
+
+    silence_id: UUID
+    run_id: UUID | None
+    project: str | None
+    kind: FindingKind | None
+    created_at: float
+    ends_at: float
+    created_by: str
+    reason: str
+
+
+class Silences(WireModel):
+    """In the order in which they were made."""
+
+    silences: list[RecordedSilence]
 
 
 class AdviceOnRun(WireModel):

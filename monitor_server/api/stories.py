@@ -1,0 +1,102 @@
+"""From the rows of storage to the story of an incident."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from sqlalchemy import Connection
+
+from monitor_server.answers import (
+    IncidentDetail,
+    RecordedCommand,
+    RecordedFinding,
+    RecordedIncident,
+    RecordedRemark,
+)
+from monitor_server.storage import commands, incidents, remarks, reports, silences
+from monitor_server.storage.incidents import StoredIncident
+from monitor_server.storage.reports import StoredFinding
+from trainguard.policy.incident import family_of
+
+MOST = 10_000
+"""Findings, commands and acknowledgements of a run that are looked through."""
+
+
+def recorded(connection: Connection, found: Sequence[StoredIncident]) -> list[RecordedIncident]:
+    """Incidents as they are told, with who has seen them."""
+    seen = remarks.acknowledged(connection, [one.incident.incident_id for one in found])
+    told = []
+    for one in found:
+        remark = seen.get(one.incident.incident_id)
+        told.append(
+            RecordedIncident(
+                **dict(one.incident),
+                run_id=one.run_id,
+                run=one.run,
+                project=one.project,
+                brain=one.brain,
+                acknowledged_by=remark.made_by if remark else None,
+                acknowledged_at=remark.made_at if remark else None,
+            )
+        )
+    return told
+
+
+def detail_of(connection: Connection, found: StoredIncident, now: float) -> IncidentDetail:
+    """An incident and everything about it."""
+    incident_id, run_id = found.incident.incident_id, found.run_id
+    decided = incidents.decisions_of(connection, run_id, incident_id=incident_id)
+    latest = decided[-1] if decided else None
+    ordered = {one.command_id for one in decided if one.command_id is not None}
+    issued = [
+        one
+        for one in commands.of_run(connection, run_id, MOST)
+        if one.command.incident_id == incident_id or one.command.command_id in ordered
+    ]
+    answered = {one.command.command_id for one in issued} | ordered
+    unwanted = silences.silenced_kinds(connection, run_id, now)
+    return IncidentDetail(
+        incident=recorded(connection, [found])[0],
+        silenced=found.incident.kind in unwanted or silences.is_silenced(connection, run_id, now),
+        proposal=latest if latest and latest.verdict == "propose" and found.incident.state == "open" else None,
+        findings=[
+            RecordedFinding(**dict(one.finding), source=one.source, recorded_at=one.recorded_at)
+            for one in _findings(connection, found)
+        ],
+        decisions=decided,
+        commands=[RecordedCommand(**dict(one.command), state=one.state, settled_at=one.settled_at) for one in issued],
+        acknowledgements=[
+            one for one in reports.acknowledgements_of(connection, run_id, MOST) if one.command_id in answered
+        ],
+        remarks=[
+            RecordedRemark(
+                remark_id=one.remark_id,
+                kind=one.kind,
+                made_at=one.made_at,
+                made_by=one.made_by,
+                comment=one.comment,
+            )
+            for one in remarks.of_incident(connection, run_id, incident_id)
+        ],
+    )
+
+
+def _findings(connection: Connection, found: StoredIncident) -> list[StoredFinding]:
+    """Findings bear no incident's id: those of its family from its onset on, as many as had joined it."""
+    incident = found.incident
+    source = reports.findings_of(
+        connection, found.run_id, source="server" if found.brain == "server" else "trainer", limit=MOST
+    )
+    family = family_of(incident.kind)
+    mine = [
+        one
+        for one in source
+        if family_of(one.finding.kind) == family
+        and one.finding.severity != "info"
+        and one.finding.step >= incident.onset_step
+        # The service's own clock wrote both; a trainer's clock may be another.
+        and (found.brain == "local" or incident.opened_at <= one.recorded_at <= (incident.closed_at or math.inf))
+    ]
+    mine.sort(key=lambda one: (one.recorded_at, one.finding.attempt, one.finding.step))
+    return mine[: incident.findings] if incident.findings else mine

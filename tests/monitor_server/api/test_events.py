@@ -1,0 +1,190 @@
+"""Live updates, over real HTTP: nothing is missed, whichever process wrote it, and a stream ends when told."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+
+from monitor_server.api import watch
+from monitor_server.app import create_app
+from monitor_server.cli.serving import Serving
+from monitor_server.settings import Settings
+from monitor_server.storage import events
+from monitor_server.storage.events import Event
+from tests.monitor_server.service import AS_JSON, DIVERGING, HEALTHY, Trainer
+
+
+class Running:
+    """A service behind a real socket."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.app = create_app(settings)
+        config = uvicorn.Config(self.app, log_config=None, lifespan="on", timeout_graceful_shutdown=20)
+        self.server = Serving(config, self.app.state.service.feed)
+        listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        self.client = httpx.Client(base_url=f"{self.address}/api/v1", headers=AS_JSON, timeout=60)
+        self._thread = threading.Thread(target=self.server.run, kwargs={"sockets": [listener]})
+        self._thread.start()
+
+    def stop(self) -> None:
+        self.server.should_exit = True
+        self._thread.join(60)
+        self.client.close()
+        assert not self._thread.is_alive()
+
+    def post(self, path: str, body: Any) -> httpx.Response:
+        return self.client.post(path, content=body if isinstance(body, str) else body.model_dump_json())
+
+    def train(self, trainer: Trainer, *stretches: tuple[float, ...]) -> None:
+        self.post("/runs", trainer.description()).raise_for_status()
+        for losses in stretches:
+            envelope = trainer.steps(losses, checkpoints=[trainer.checkpoint(0)])
+            self.post(f"/runs/{trainer.run_id}/envelopes", envelope).raise_for_status()
+
+    @contextmanager
+    def follow(self, last_event_id: str | None = None, **query: Any) -> Iterator[Iterator[dict[str, Any]]]:
+        """The stream's events, one by one, after the first one was read."""
+        headers = {} if last_event_id is None else {"last-event-id": last_event_id}
+        with self.client.stream("GET", "/events", params=query, headers=headers) as response:
+            assert response.status_code == 200, response.read()
+            assert response.headers["content-type"].startswith("text/event-stream")
+            yield _events(response)
+
+
+def _events(response: httpx.Response) -> Iterator[dict[str, Any]]:
+    told: dict[str, Any] = {}
+    for line in response.iter_lines():
+        name, _, value = line.partition(": ")
+        if line == "":
+            if told:
+                yield told
+            told = {}
+        elif name == "data":
+            told["data"] = json.loads(value)
+        elif name:
+            told[name] = value
+
+
+def until(stream: Iterator[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
+    """Everything up to the first event of this kind."""
+    seen = []
+    for one in stream:
+        seen.append(one)
+        if one.get("event") == kind:
+            return seen
+    pytest.fail(f"the stream ended before a {kind}: {seen}")
+
+
+@pytest.fixture
+def start(address: str) -> Iterator[Callable[..., Running]]:
+    """Starts services over the test's database, each as if it were a process of its own."""
+    started: list[Running] = []
+
+    def run(**settings: Any) -> Running:
+        started.append(Running(Settings.model_validate({"database": address, **settings})))
+        return started[-1]
+
+    yield run
+    for one in started:
+        one.stop()
+
+
+def test_what_one_process_writes_the_listener_of_another_hears(start: Callable[..., Running]) -> None:
+    here, there = start(), start()
+    trainer = Trainer(mode="advise")
+    with here.follow() as stream:
+        assert next(stream)["event"] == "connected"
+        there.train(trainer, HEALTHY, DIVERGING)
+        seen = until(stream, "decision")
+    assert [one["event"] for one in seen if one["event"] in ("run", "incident", "decision")] == [
+        "run", "incident", "decision",
+    ]  # fmt: skip
+    assert {one["data"]["run_id"] for one in seen} == {str(trainer.run_id)}
+    assert seen[-1]["data"]["document"]["verdict"] == "propose"
+
+    # Whoever comes back hears what he missed, and nothing twice, also from the other process.
+    incident = seen[-1]["data"]["document"]["incident_id"]
+    there.post(f"/incidents/{incident}/comment", '{"by": "ada", "comment": "Hm."}').raise_for_status()
+    with there.follow(seen[0]["id"]) as stream:
+        again = until(stream, "remark")
+    assert [one["id"] for one in again[1 : len(seen)]] == [one["id"] for one in seen[1:]]
+    assert again[-1]["data"]["document"]["comment"] == "Hm."
+
+
+@pytest.fixture
+def running(start: Callable[..., Running], kind: str) -> Running:
+    if kind != "sqlite":
+        pytest.skip("the same on both databases")
+    return start(event_streams=2)
+
+
+@pytest.mark.parametrize("kind", ["sqlite"])
+def test_a_stream_of_one_run_tells_of_its_progress_and_of_nobody_else(running: Running) -> None:
+    mine, other = Trainer(), Trainer()
+    running.train(mine, (1.0,))
+    with running.follow(run_id=str(mine.run_id)) as stream:
+        assert next(stream)["event"] == "connected"
+        running.train(other, (1.0,))
+        running.train(mine, (2.0, 3.0))
+        steps = []
+        while 2 not in steps:
+            seen = until(stream, "progress")
+            assert {one["data"]["run_id"] for one in seen} == {str(mine.run_id)}
+            steps.append(seen[-1]["data"]["step"])
+    assert running.client.get("/events", params={"run_id": str(Trainer().run_id)}).status_code == 404
+
+
+@pytest.mark.parametrize("kind", ["sqlite"])
+def test_whoever_missed_too_much_is_told_to_read_everything_again(running: Running) -> None:
+    with running.app.state.service.database.write() as connection:
+        for at in (1.0, 2.0, 3.0, 4.0):
+            events.add(connection, [Event("run", "demo", None, at, {})])
+        events.prune(connection, happened_before=3.5)
+    for word, first in (("0-1", "reset"), ("0-99", "reset"), ("rubbish", "reset"), ("0-3", "connected")):
+        with running.follow(word) as stream:
+            assert next(stream)["event"] == first, word
+    with running.follow(last_event_id=None, kind="run") as stream:
+        assert next(stream)["id"] == "0-4"
+
+
+@pytest.mark.parametrize("kind", ["sqlite"])
+def test_places_are_bounded_and_given_back(running: Running) -> None:
+    with running.follow() as first, running.follow() as second:
+        next(first), next(second)
+        refused = running.client.get("/events")
+        assert (refused.status_code, refused.json()["code"]) == (503, "too_many_streams")
+        assert refused.headers["retry-after"]
+    give_up_at = time.monotonic() + 60
+    statuses = set()
+    while 200 not in statuses and time.monotonic() < give_up_at:
+        with running.client.stream("GET", "/events") as response:
+            statuses.add(response.status_code)
+    assert 200 in statuses, "the places of those who left are free again"
+
+
+@pytest.mark.parametrize("kind", ["sqlite"])
+def test_a_quiet_stream_beats_and_a_long_one_ends(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "HEARTBEAT_SECONDS", 0.0)
+    monkeypatch.setattr(watch, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(watch, "LONGEST_SECONDS", 0.5)
+    with running.client.stream("GET", "/events") as response:
+        lines = list(response.iter_lines())
+    assert ": heartbeat" in lines
+
+
+@pytest.mark.parametrize("kind", ["sqlite"])
+def test_a_service_that_is_asked_to_stop_does_not_wait_for_those_who_follow(running: Running) -> None:
+    with running.follow() as stream:
+        assert next(stream)["event"] == "connected"
+        running.server.should_exit = True
+        assert list(stream) == []
