@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -30,6 +31,9 @@ Columns = Annotated[
 
 def replay_logs(
     files: Logs,
+    html: Annotated[
+        Path | None, typer.Option(metavar="OUT", dir_okay=False, help="Write a report as one HTML file.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per finding and line.")] = False,
     sensitivity: Annotated[
         str, typer.Option(metavar="low|normal|high", help="How little is enough for an alarm.")
@@ -59,12 +63,23 @@ def replay_logs(
 
     console = Console()
     several = len(files) > 1
+    judged = []
     for run in replaying.read_runs(files, named, complain):
         result = replaying.judged(run, chosen)
+        if html is not None:
+            judged.append((result, replaying.alternatives(result)))
         if as_json:
             replaying.print_findings(result, with_file=several)
         else:
             tell_replay(console, result)
+    if html is not None and judged:
+        try:
+            replaying.write_report(html, judged)
+        except OSError as error:
+            unreadable = True
+            _say_wrong(f"{html} cannot be written ({error.strerror or error}); name another place with --html")
+        else:
+            Console(stderr=True).print(f"The report is in {escape(str(html))}", soft_wrap=True, highlight=False)
     if unreadable:
         raise typer.Exit(1)
 

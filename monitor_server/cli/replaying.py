@@ -14,6 +14,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from trainguard.detectors import DETECTORS, SENSITIVITIES, thresholds_of
 from trainguard.replay import LogUnreadable, PastRun, Replay, Settings, logs_in, read_log, replay
 from trainguard.replay.columns import KNOWN
+from trainguard.replay.report import report
+from trainguard.replay.what_if import Alternative, what_if
 from trainguard.wire import DecisionReport, Finding
 
 
@@ -87,6 +89,19 @@ def judged(run: PastRun, settings: Settings) -> Replay:
     """The replay of one run, with a progress bar where it takes long and somebody looks."""
     with _progress(f"judging {run.path.name}", len(run)) as told:
         return replay(run, settings, told)
+
+
+def alternatives(result: Replay) -> tuple[Alternative, ...]:
+    """The same run at every sensitivity."""
+    with _progress(f"what if, {result.run.path.name}", len(result.run)) as told:
+        return what_if(result, told)
+
+
+def write_report(out: Path, judged: Sequence[tuple[Replay, Sequence[Alternative]]]) -> None:
+    """One HTML file, in place of whatever bore its name; half a report is never left there."""
+    draft = out.with_name(f".{out.name}.part")
+    draft.write_text(report(judged), encoding="utf-8")
+    draft.replace(out)
 
 
 @contextmanager

@@ -92,3 +92,13 @@ def test_a_log_that_ends_in_nan_is_told_to_be_lost(tmp_path: Path) -> None:
     [incident] = result.incidents
     assert (incident.report.severity, incident.report.state) == ("critical", "escalated")
     assert incident.would_have_acted is not None
+
+
+def test_a_log_of_every_hundredth_step_is_given_as_many_points_to_heal(tmp_path: Path) -> None:
+    path = tmp_path / "run.csv"
+    losses = [*healthy(100), 6.0, 5.9, *healthy(60)]
+    path.write_text("step,loss\n" + "".join(f"{100 * index},{loss}\n" for index, loss in enumerate(losses)))
+    [incident] = replay(read_log(path)).incidents
+    assert incident.would_have_acted is None
+    assert incident.ended_step is not None
+    assert incident.ended_step >= 10_000 + 8 * 100

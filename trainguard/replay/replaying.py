@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import count, pairwise
+from statistics import median
 from uuid import UUID, uuid5
 
 from trainguard.detectors import Panel
-from trainguard.detectors.vitals import Vitals
 from trainguard.policy import Judgement, Playbook, PolicyMemory, Situation, judge
 from trainguard.replay.past_run import PastRun
 from trainguard.wire import CheckpointReport, DecisionReport, Finding, IncidentReport, RunDescription, RunState
@@ -24,6 +24,7 @@ CLOSE_LOOK = 512
 """Points after a finding in which policy looks at every one; later, while nothing new is found, at every 16th."""
 GLANCE_EVERY = 16
 TOLD_EVERY = 4_096
+STRIDES_LOOKED_AT = 2_000
 _RUN = UUID("7d0c7d39-6d6f-5c0c-9f2e-2f4b3a0f6b11")
 """A past run has no identity of its own; ids made from this one are the same in every replay."""
 
@@ -101,12 +102,34 @@ def replay(run: PastRun, settings: Settings | None = None, progress: Callable[[i
     return result
 
 
+def usual_stride(run: PastRun) -> int:
+    """Steps from one point of the log to the next, as a rule.
+
+    A log of every hundredth step is judged as though each of its points were a step: detectors count points anyway.
+    """
+    strides = [after - before for before, after in pairwise(run.steps[:STRIDES_LOOKED_AT]) if after > before]
+    return int(median(strides)) if strides else 1
+
+
+def patient(playbook: Playbook, stride: int) -> Playbook:
+    """The playbook with everything that waits a number of steps waiting so many points."""
+    if stride == 1:
+        return playbook
+    ladders = {
+        kind: ladder.model_copy(update={"heal_within_steps": ladder.heal_within_steps * stride})
+        for kind, ladder in playbook.ladders.items()
+    }
+    steps = {"probation_steps": playbook.probation_steps, "healed_after_steps": playbook.healed_after_steps}
+    return playbook.model_copy(update={"ladders": ladders, **{name: count * stride for name, count in steps.items()}})
+
+
 class _Judging:
     """Asks policy as the trainer's local brain does: at every observation while something is open."""
 
     def __init__(self, run: PastRun, settings: Settings, panel: Panel) -> None:
         self._panel = panel
         self._settings = settings
+        self._playbook = patient(settings.playbook, usual_stride(run))
         self._memory = PolicyMemory()
         self._incidents: dict[UUID, PastIncident] = {}
         self._last_finding = 0
@@ -144,21 +167,18 @@ class _Judging:
             attempt=attempt,
             revision=0,
             step=step,
-            vitals=self._vitals(),
+            vitals=self._panel.vitals(),
             findings=findings,
             checkpoints=self._checkpoints(findings, attempt, step),
             decided_by="local",
             run_state=state,
             description=self._description,
         )
-        judgement = judge(self._memory, situation, self._settings.playbook, 0.0)
+        judgement = judge(self._memory, situation, self._playbook, 0.0)
         self._memory = judgement.memory
         self.has_something_open = bool(self._memory.active())
         if judgement.changed or judgement.decisions:
             self._note(judgement, step, is_end=state != "running")
-
-    def _vitals(self) -> Vitals | None:
-        return self._panel.vitals()
 
     def _note(self, judgement: Judgement, step: int, *, is_end: bool) -> None:
         for report in judgement.incidents:
