@@ -39,7 +39,7 @@ class Outbox:
     When more than ``max_observations`` observations wait, the *oldest observations* are dropped and counted.
     Everything else (acknowledgements, findings, checkpoints, attempts…) has its own, generous bound, so no
     flood of observations can push it out; at that bound the oldest evaluation or other report goes, counted
-    too. The default of 5,000 observations is about 6 MiB.
+    too. The default of 4,000 observations is about 5 MiB.
 
     >>> outbox = Outbox(max_observations=2)
     >>> for step in range(3):
@@ -49,7 +49,7 @@ class Outbox:
     (['mark 0', 1, 'mark 1', 2, 'mark 2'], 1)
     """
 
-    def __init__(self, max_observations: int = 5_000, max_reports: int = 10_000) -> None:
+    def __init__(self, max_observations: int = 4_000, max_reports: int = 10_000) -> None:
         for name, bound in (("max_observations", max_observations), ("max_reports", max_reports)):
             if bound < 1:
                 raise ValueError(f"{name} is {bound}; it must be at least 1")
