@@ -63,6 +63,7 @@ class RunSummary(WireModel):
     findings: dict[str, int]
     """By ``"kind/severity"``."""
     last_decision: str
+    tags: dict[str, str]
     active_incident: IncidentReport | None
     """The incident that a person should see first: a living one, else one that was escalated."""
     recent_loss: RecentLoss | None = None

@@ -10,6 +10,7 @@ from monitor_server.api import (
     commands,
     envelopes,
     events,
+    fleet,
     health,
     history,
     incidents,
@@ -33,6 +34,7 @@ ROUTERS = (
     commands.router,
     silences.router,
     events.router,
+    fleet.router,
 )
 """Under ``PREFIX``."""
 

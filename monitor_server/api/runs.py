@@ -24,6 +24,9 @@ def list_runs(
     state: Annotated[list[State] | None, Query(description="May be given several times.")] = None,
     project: str | None = None,
     name: Annotated[str | None, Query(description="The run's whole name.")] = None,
+    search: Annotated[
+        str, Query(description="Words of name, project or tags, or `key=value` for a tag.", max_length=200)
+    ] = "",
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
     cursor: Annotated[str | None, Query(description="`next` of the page before.", max_length=200)] = None,
     loss_points: Annotated[int, Query(ge=0, le=200, description="Points of recent loss per run.")] = 0,
@@ -35,6 +38,7 @@ def list_runs(
             project=project,
             name=name,
             states=state or (),
+            search=search,
             before=read_run_cursor(cursor) if cursor is not None else None,
             limit=limit + 1,
         )

@@ -39,6 +39,7 @@ def summary(row: RunRow, incident: IncidentReport | None = None, recent_loss: Re
         escalations=row.escalations_total,
         findings=dict(row.finding_counts),
         last_decision=row.last_decision,
+        tags=row.described().tags,
         active_incident=incident,
         recent_loss=recent_loss,
     )

@@ -8,8 +8,9 @@ from itertools import groupby
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, RowMapping, bindparam, func, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, Text, bindparam, cast, func, or_, select, tuple_, update
 
+from monitor_server.storage.column_types import dump_document
 from monitor_server.storage.tables import runs
 from monitor_server.storage.upsert import insert_new
 from trainguard.wire import RunDescription
@@ -130,10 +131,14 @@ def listing(
     project: str | None = None,
     name: str | None = None,
     states: Sequence[str] = (),
+    search: str = "",
     before: tuple[float, UUID] | None = None,
     limit: int = 100,
 ) -> list[RunRow]:
-    """Runs, the latest registered first; ``before`` is the (registered_at, run_id) of the last one of a page."""
+    """Runs, the latest registered first; ``before`` is the (registered_at, run_id) of the last one of a page.
+
+    Every word of ``search`` must be in the name, the project or a tag, whatever its case; ``key=value`` is a tag.
+    """
     statement = select(runs).order_by(runs.c.registered_at.desc(), runs.c.run_id.desc()).limit(limit)
     if project is not None:
         statement = statement.where(runs.c.project == project)
@@ -141,9 +146,24 @@ def listing(
         statement = statement.where(runs.c.name == name)
     if states:
         statement = statement.where(runs.c.state.in_(states))
+    for word in search.lower().split():
+        statement = statement.where(_mentions(word))
     if before is not None:
         statement = statement.where(tuple_(runs.c.registered_at, runs.c.run_id) < before)
     return [_row(row) for row in connection.execute(statement).mappings()]
+
+
+def _mentions(word: str) -> ColumnElement[bool]:
+    # The tags as the JSON that they are stored as: compact, on both databases.
+    tags = func.lower(cast(runs.c.description["tags"], Text))
+    key, is_pair, value = word.partition("=")
+    if is_pair:
+        return tags.contains(f"{dump_document(key)}:{dump_document(value)}", autoescape=True)
+    return or_(
+        func.lower(runs.c.name).contains(word, autoescape=True),
+        func.lower(runs.c.project).contains(word, autoescape=True),
+        tags.contains(word, autoescape=True),
+    )
 
 
 def reporting(connection: Connection, *, ended_after: float) -> list[RunRow]:
@@ -152,9 +172,10 @@ def reporting(connection: Connection, *, ended_after: float) -> list[RunRow]:
     return [_row(row) for row in connection.execute(statement.order_by(runs.c.run_id)).mappings()]
 
 
-def count_by_state(connection: Connection) -> dict[str, int]:
-    """How many runs are in each state."""
-    rows = connection.execute(select(runs.c.state, func.count()).group_by(runs.c.state))
+def count_by_state(connection: Connection, *, project: str | None = None) -> dict[str, int]:
+    """How many runs are in each state, of one project or of all."""
+    statement = select(runs.c.state, func.count()).group_by(runs.c.state)
+    rows = connection.execute(statement if project is None else statement.where(runs.c.project == project))
     return {row[0]: row[1] for row in rows}
 
 

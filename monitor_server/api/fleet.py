@@ -1,0 +1,122 @@
+"""All runs at once."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+
+from monitor_server.api.service import Serving, answer
+from monitor_server.storage import fleet, runs
+from trainguard.wire import WireModel
+
+router = APIRouter(tags=["fleet"])
+
+MOST_INCIDENTS = 20_000
+"""Counted at most, the latest: about a second's work."""
+
+
+class Project(WireModel):
+    """A project, its runs, and how many of them may still say something."""
+
+    project: str
+    runs: int
+    living: int
+
+
+class Projects(WireModel):
+    """By name."""
+
+    projects: list[Project]
+
+
+class IncidentTally(WireModel):
+    """Incidents of one kind and one likeliest cause ("" where none is known).
+
+    ``seconds_lost`` is each run's steps lost by its own latest time for a step.
+    """
+
+    kind: str
+    cause: str
+    runs: int
+    incidents: int
+    living: int
+    recovered: int
+    """Resolved after a remedy."""
+    healed: int
+    """Resolved without one."""
+    escalated: int
+    steps_lost: int
+    seconds_lost: float
+
+
+class Fleet(WireModel):
+    """What went wrong how often, what it cost, and what was kept.
+
+    ``steps_saved`` are the steps in force that rescued runs have made beyond the place where each failed for the
+    first time: what would have been trained on a spoilt model, or not at all, as long as nobody had noticed.
+    """
+
+    runs: dict[str, int]
+    """By state."""
+    tallies: list[IncidentTally]
+    """The commonest first."""
+    steps_lost: int
+    seconds_lost: float
+    runs_saved: int
+    steps_saved: int
+    seconds_saved: float
+    is_complete: bool
+    """False where there were more incidents than are counted."""
+
+
+@router.get("/projects", response_model=Projects)
+def list_projects(service: Serving) -> Response:
+    """Every project, with how many runs it has."""
+    with service.database.read() as connection:
+        found = fleet.projects(connection)
+    return answer(Projects(projects=[Project(project=one.project, runs=one.runs, living=one.living) for one in found]))
+
+
+@router.get("/fleet", response_model=Fleet)
+def show_fleet(
+    service: Serving,
+    project: str | None = None,
+    seconds: Annotated[
+        float | None, Query(gt=0, le=1e10, allow_inf_nan=False, description="Only incidents opened so recently.")
+    ] = None,
+) -> Response:
+    """Incidents by kind and cause over all runs, steps and hours lost and saved."""
+    opened_after = service.clock() - seconds if seconds is not None else -1.0
+    with service.database.read() as connection:
+        tallies, saved, has_more = fleet.tally(
+            connection, project=project, opened_after=opened_after, limit=MOST_INCIDENTS
+        )
+        states = runs.count_by_state(connection, project=project)
+    told = [
+        IncidentTally(
+            kind=one.kind,
+            cause=one.cause,
+            runs=len(one.run_ids),
+            incidents=one.incidents,
+            living=one.living,
+            recovered=one.recovered,
+            healed=one.healed,
+            escalated=one.escalated,
+            steps_lost=one.steps_lost,
+            seconds_lost=one.seconds_lost,
+        )
+        for one in tallies
+    ]
+    return answer(
+        Fleet(
+            runs=states,
+            tallies=told,
+            steps_lost=sum(one.steps_lost for one in tallies),
+            seconds_lost=sum(one.seconds_lost for one in tallies),
+            runs_saved=saved.runs,
+            steps_saved=saved.steps,
+            seconds_saved=saved.seconds,
+            is_complete=not has_more,
+        )
+    )
