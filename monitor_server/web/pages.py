@@ -48,6 +48,30 @@ async def one_run(run_id: UUID) -> Response:
     return _page("run.html", run_id=str(run_id))
 
 
+@router.get("/runs/{run_id}/incidents/{incident_id}")
+async def one_incident(run_id: UUID, incident_id: UUID) -> Response:
+    """One incident, and what a person may do about it."""
+    return _page("incident.html", run_id=str(run_id), incident_id=str(incident_id))
+
+
+@router.get("/fleet")
+async def all_at_once() -> Response:
+    """What goes wrong how often, over all runs."""
+    return _page("fleet.html")
+
+
+@router.get("/compare")
+async def side_by_side() -> Response:
+    """Several runs, named in the query, over the same steps."""
+    return _page("compare.html")
+
+
+@router.get("/sign-in")
+async def sign_in() -> Response:
+    """Where the service asks for a token."""
+    return _page("sign_in.html")
+
+
 @router.get("/docs")
 async def reference(request: Request) -> Response:
     """The API, for people."""

@@ -1,6 +1,6 @@
 """Pictures of the page for the documentation: the real service, told a story, in a real Chromium.
 
-python -m tests.browser.screenshots [FOLDER]     # from the project's root; default: docs/images
+python -m tests.browser.screenshots [FOLDER [NAME …]]    # from the project's root; default: docs/images, all of them
 """
 
 from __future__ import annotations
@@ -47,6 +47,8 @@ def main() -> int:
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
             for name, (path, scheme, size) in pictures.items():
+                if sys.argv[2:] and name not in sys.argv[2:]:
+                    continue
                 page = browser.new_page(
                     base_url=address,
                     viewport=size,
@@ -62,7 +64,7 @@ def main() -> int:
 
 def _take(page: Page, path: str, target: Path) -> None:
     page.goto(path)
-    page.wait_for_load_state("networkidle")
+    page.locator("body[data-drawn]").wait_for()
     page.screenshot(path=target, full_page=True)
     print(target)
 

@@ -22,6 +22,8 @@ CONFIG: dict[str, Any] = {
     "versions": {"torch": "2.13.0", "trainguard": "0.1.0"},
 }
 
+LAYERS = ("wte", *(f"h.{block}.{part}" for block in range(1, 5) for part in ("attn", "mlp")))
+
 Losses = Callable[[int], float]
 
 
@@ -33,7 +35,14 @@ class Scene:
         self._chance = random.Random(seed)
         self._scale = 1.0
         self._known: list[CheckpointReport] = []
-        self.trainer = Trainer(total_steps=TOTAL, config=CONFIG, hostname="gpu-07", checkpoint_every=200, **description)
+        self._began = 0
+        self.trainer = Trainer(
+            total_steps=TOTAL,
+            config=CONFIG,
+            hostname="gpu-07",
+            checkpoint_every=200,
+            **{"started_at": time.time(), **description},
+        )
         sender.register(self.trainer)
 
     def falling(self, step: int) -> float:
@@ -62,12 +71,13 @@ class Scene:
             if one.action == "lower_learning_rate":
                 self._scale *= one.factor
         self._sender.send(self.trainer.obey(command, self._known))
+        self._began = self.trainer.step
 
     def evaluate(self, *steps: int) -> None:
         """A validation loss at each of ``steps``, in the attempt in force."""
         measured = [
             Evaluation(
-                attempt=self.trainer.attempt if step > self.start_step else 0,
+                attempt=self.trainer.attempt if step > self._began else 0,
                 step=step,
                 evaluated_at=time.time(),
                 values={"val_loss": self.falling(step) + 0.06},
@@ -75,11 +85,6 @@ class Scene:
             for step in steps
         ]
         self._sender.send(self.trainer.envelope(evaluations=measured))
-
-    @property
-    def start_step(self) -> int:
-        """Where the attempt in force began, as far as checkpoints tell."""
-        return max((one.step for one in self._known if one.step <= self.trainer.step), default=0)
 
     def end(self, state: str) -> None:
         """The last word."""
@@ -101,10 +106,25 @@ class Scene:
             update_ratio=[1.1e-3 * self._scale * _schedule(step) * self._chance.uniform(0.9, 1.1) for step in steps],
             learning_rate=[6e-4 * _schedule(step) for step in steps],
             lr_scale=[self._scale] * len(steps),
+            **self._layers(steps, norms),
             step_seconds=[0.212 + abs(self._chance.gauss(0, 0.008)) + 0.19 * (step % 200 == 0) for step in steps],
         ).model_copy(update={"observed_at": [time.time()] * len(steps)})
         self.trainer.step = steps.stop
         return self._sender.send(self.trainer.envelope(blocks=[block], checkpoints=self._known))
+
+    def _layers(self, steps: range, norms: list[float]) -> dict[str, list[float | None]]:
+        """What every fiftieth step measures of each layer; a trouble shows in the middle of the model first."""
+        columns: dict[str, list[float | None]] = {}
+        for depth, name in enumerate(LAYERS):
+            share = 0.25 + 0.5 * math.exp(-depth / 3) + 0.9 * (1.0 if "h.3" in name else 0.15)
+            for signal, size in (("grad_norm", 1.0), ("update_ratio", 2e-3)):
+                columns[f"{signal}/{name}"] = [
+                    size * share * max(norm, 0.1) ** (1.6 if "h.3" in name else 1) * self._chance.uniform(0.8, 1.25)
+                    if step % 50 == 0 or norm > 5
+                    else None
+                    for step, norm in zip(steps, norms)
+                ]
+        return columns
 
 
 def _schedule(step: int) -> float:

@@ -49,7 +49,7 @@ def test_every_run_is_listed_with_its_state_loss_and_line(page: Page, sender: Se
     sender.train(lost, [healthy(step) for step in range(50)] + [math.nan])
     sender.send(lost.envelope(state="failed"))
     page.goto("/")
-    rows = page.locator("a.run")
+    rows = page.locator(".run")
     expect(rows).to_have_count(3)
     calm = rows.filter(has_text="calm")
     expect(calm).to_contain_text("running")
@@ -66,7 +66,7 @@ def test_every_run_is_listed_with_its_state_loss_and_line(page: Page, sender: Se
     expect(rows).to_have_count(1)
     page.get_by_role("button", name="Running").click()
     expect(rows).to_have_count(2)
-    rows.filter(has_text="rescued").click()
+    rows.filter(has_text="rescued").locator(".name").click()
     page.wait_for_url(f"**/runs/{rescued.run_id}")
     expect(page.locator("h1")).to_have_text("rescued")
 
@@ -110,9 +110,9 @@ def test_new_steps_appear_by_themselves(page: Page, sender: Sender) -> None:
     sender.train(trainer, [healthy(step) for step in range(200, 260)])
     expect(page.locator(".facts")).to_contain_text("260 / 600")
     page.goto("/")
-    expect(page.locator("a.run")).to_contain_text("260 / 600")
+    expect(page.locator(".run")).to_contain_text("260 / 600")
     sender.train(trainer, [healthy(step) for step in range(260, 300)])
-    expect(page.locator("a.run")).to_contain_text("300 / 600")
+    expect(page.locator(".run")).to_contain_text("300 / 600")
 
 
 def test_a_hidden_tab_asks_nothing_and_a_shown_one_asks_at_once(page: Page, sender: Sender) -> None:
@@ -121,7 +121,7 @@ def test_a_hidden_tab_asks_nothing_and_a_shown_one_asks_at_once(page: Page, send
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url) if "/api/" in request.url else None)
     page.goto("/")
-    expect(page.locator("a.run")).to_contain_text("200 / 600")
+    expect(page.locator(".run")).to_contain_text("200 / 600")
     page.evaluate(
         "Object.defineProperty(document, 'hidden', { get: () => window.isAway, configurable: true });"
         "window.isAway = true; document.dispatchEvent(new Event('visibilitychange'));"
@@ -131,15 +131,15 @@ def test_a_hidden_tab_asks_nothing_and_a_shown_one_asks_at_once(page: Page, send
     assert len(asked) == before
     sender.train(trainer, [healthy(step) for step in range(200, 210)])
     page.evaluate("window.isAway = false; document.dispatchEvent(new Event('visibilitychange'));")
-    expect(page.locator("a.run")).to_contain_text("210 / 600")
+    expect(page.locator(".run")).to_contain_text("210 / 600")
 
 
 def test_a_name_is_only_a_name(page: Page, sender: Sender) -> None:
     trainer = sender.rescued_run(run=SCRIPT, project=IMAGE, hostname=IMAGE, tags={"<b>tag</b>": SCRIPT})
     page.goto("/")
-    expect(page.locator("a.run .name")).to_have_text(SCRIPT)
-    expect(page.locator("a.run .who")).to_contain_text(IMAGE)
-    page.locator("a.run").click()
+    expect(page.locator(".run .name")).to_have_text(SCRIPT)
+    expect(page.locator(".run .who")).to_contain_text(IMAGE)
+    page.locator(".run .name").click()
     page.wait_for_url(f"**/runs/{trainer.run_id}")
     expect(page.locator("h1")).to_have_text(SCRIPT)
     expect(page).to_have_title(f"{SCRIPT} · trainguard")
@@ -160,10 +160,10 @@ def test_a_service_that_went_away_is_said_to_be_away_until_it_comes_back(
 ) -> None:
     sender.healthy_run(run="calm")
     page.goto("/")
-    expect(page.locator("a.run")).to_have_count(1)
+    expect(page.locator(".run")).to_have_count(1)
     page.route("**/api/**", lambda route: route.abort())
     expect(page.get_by_role("status")).to_contain_text("does not answer")
-    expect(page.locator("a.run")).to_have_count(1)
+    expect(page.locator(".run")).to_have_count(1)
     page.unroute("**/api/**")
     expect(page.get_by_role("status")).to_be_hidden()
     assert all("net::ERR_FAILED" in complaint for complaint in complaints)
@@ -175,7 +175,7 @@ def test_it_fits_a_telephone_in_the_dark(browser: Browser, address: str, sender:
     context = browser.new_context(base_url=address, viewport={"width": 400, "height": 800}, color_scheme="dark")
     page = context.new_page()
     grounds = set()
-    for path, ready in (("/", "a.run"), (f"/runs/{trainer.run_id}", "#loss-chart canvas"), ("/docs", ".operation")):
+    for path, ready in (("/", ".run"), (f"/runs/{trainer.run_id}", "#loss-chart canvas"), ("/docs", ".operation")):
         page.goto(path)
         expect(page.locator(ready).first).to_be_visible()
         assert page.evaluate("document.documentElement.scrollWidth") <= 400, path

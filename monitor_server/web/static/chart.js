@@ -12,10 +12,11 @@ const SHORTEST_DRAG = 4;  // pixels; less is a click
 /** One chart. `draw` takes what is to be seen, `look` which steps of it; `zoom(from, to)` is told of a drag and
     `zoom(null)` of a double click, which every chart of a page shares. */
 export class Chart {
-  /** `place`: an element that gives the size. `isTall`: with a legend and words at the marks. */
-  constructor(place, { isTall = false, zoom = () => {} } = {}) {
+  /** `place`: an element that gives the size. `isTall`: with a legend. `hasWords`: at the marks. */
+  constructor(place, { isTall = false, hasWords = isTall, zoom = () => {} } = {}) {
     this.place = place;
     this.isTall = isTall;
+    this.hasWords = hasWords;
     this.zoom = zoom;
     this.plot = null;
     this.shape = "";
@@ -107,7 +108,7 @@ export class Chart {
       bands,
       hooks: {
         drawClear: [(plot) => drawSpans(plot, this.marks, colour)],
-        draw: [(plot) => drawEvents(plot, this.marks, colour, this.isTall)],
+        draw: [(plot) => drawEvents(plot, this.marks, colour, this.hasWords)],
         setSelect: [(plot) => this.dragged(plot)],
       },
     };
@@ -122,7 +123,7 @@ export class Chart {
       for (const branch of line.abandoned) {  // first, so that the line in force lies on top
         series.push({ ...hidden, class: index ? "extreme" : "branch", label: `abandoned attempt ${branch.attempt}`, stroke: colour("--abandoned"), width: 2 });
       }
-      bands.push({ series: [series.length, series.length + 1], fill: colour("--band") });
+      if (line.hasBand !== false) bands.push({ series: [series.length, series.length + 1], fill: colour("--band") });
       series.push({ ...hidden, label: `highest ${line.label}`, width: 0 }, { ...hidden, label: `lowest ${line.label}`, width: 0 });
       if (this.smoothing > 0) series.push({ ...hidden, label: `${line.label} as measured`, stroke: colour("--band-line"), width: 1 });
       series.push({ label: line.label, stroke, width: 2, dash: line.dash, points: { show: false }, value });

@@ -2,8 +2,10 @@
 
 import { number, read } from "./api.js";
 import { incidentBadge, stateBadge } from "./badges.js";
+import { CommandPanel } from "./command_panel.js";
 import { configuration } from "./configuration.js";
 import { choices, element, fact } from "./elements.js";
+import { LayersPanel } from "./layers_panel.js";
 import { lineage } from "./lineage.js";
 import { poll } from "./polling.js";
 import { charted, RunCharts } from "./run_charts.js";
@@ -19,7 +21,10 @@ const runId = place("run").dataset.runId;
 const charts = new RunCharts(place("loss-chart"), place("small-charts"), (from, to) => steps.set(from === null ? null : [from, to]));
 const steps = new StepsWindow(place("steps-window"), (range) => { charts.look(range); seen = ""; now(); });
 charts.look(steps.range);
+const layers = new LayersPanel(place("layers"), place("layer-signals"), place("heat-map"), runId);
+const panel = new CommandPanel(place("command-panel"), runId, () => now());
 let seen = "";
+let advised = "";
 
 async function refresh(signal) {
   const run = await read(`/runs/${runId}`, signal);
@@ -46,6 +51,14 @@ async function refresh(signal) {
   showAttempts(run, attempts.attempts);
   showCheckpoints(checkpoints.checkpoints);
   showAbout(run.description);
+  panel.knows({ run, ...checkpoints });
+  await layers.refresh(run, attempts.attempts, range, signal);
+  // A restart may have been set up otherwise; what is advised follows from that alone.
+  if (advised !== JSON.stringify(run.description)) {
+    showAdvice((await of("advice")).advice);
+    advised = JSON.stringify(run.description);
+  }
+  document.body.dataset.drawn = "yes";
 }
 
 function showSummary(run) {
@@ -56,7 +69,7 @@ function showSummary(run) {
         element("h1", {}, run.run)),
       element("div.status", {}, stateBadge(run.state), incidentBadge(run.active_incident))),
     element("dl.facts", {},
-      fact("Steps made", run.total_steps ? `${count(stepsMade(run))} / ${count(run.total_steps)}` : count(stepsMade(run))),
+      fact("Steps made", [count(stepsMade(run)), run.total_steps ? element("span.dim.aside", {}, ` / ${count(run.total_steps)}`) : ""]),
       fact("Loss", figure(number(run.loss))),
       fact("Attempt", count(run.attempt)),
       fact("Rollbacks", count(run.rollbacks)),
@@ -70,6 +83,13 @@ function showStory(incidents, decisions) {
   place("story").replaceChildren(...(incidents.length
     ? incidents.map((incident) => incidentCard(incident, decisions))
     : [element("p.dim", {}, "Nothing. The run has had no incident.")]));
+}
+
+function showAdvice(advice) {
+  place("advice-panel").hidden = advice.length === 0;
+  place("advice").replaceChildren(...advice.map((one) => element("li", {},
+    element("div.cause", {}, element(`span.badge.advice-${one.weight}`, {}, one.weight), element("b", {}, one.statement)),
+    element("p", {}, one.remedy))));
 }
 
 function showAttempts(run, attempts) {
@@ -114,4 +134,4 @@ choices(place("smoothing"), [[0, "Off"], [0.8, "Some"], [0.97, "Much"]], charts.
   charts.smoothing = chosen;
   charts.redraw();
 });
-const now = poll(refresh);
+const now = poll(refresh, `/events?run_id=${runId}`);

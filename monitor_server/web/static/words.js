@@ -70,9 +70,24 @@ const ACTIONS = {
   reset_moments: "reset moments",
   skip_data_window: "skip data",
   save_now: "save now",
+  tighten_clipping: "tighten clipping",
+  scale_learning_rate: "scale the rate",
+  set_loss_scale: "set the loss scale",
+  skip_update: "skip updates",
+  skip_batch: "skip a batch",
   halt: "halt",
 };
 
 export function actionWords(action) {
   return ACTIONS[action] ?? action.replaceAll("_", " ");
+}
+
+/** A cause's short name as words: "learning_rate_raised" gives "learning rate raised". */
+export function causeWords(cause) {
+  return cause.replaceAll("_", " ");
+}
+
+/** The name of a figure of the evidence as words. */
+export function signalWords(name) {
+  return sentenceCase(name.replaceAll("_", " ").replace(/^lr /, "rate ").replace("grad ", "gradient "));
 }

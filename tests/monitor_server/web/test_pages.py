@@ -15,7 +15,8 @@ from tests.monitor_server.api.door import Door, opened, problem
 from tests.monitor_server.service import Clock
 
 STATIC = Path(web.__file__).parent / "static"
-PAGES = ("/", "/runs/0f8fad5b-d9cb-469f-a165-70867728950e", "/docs")
+RUN = "/runs/0f8fad5b-d9cb-469f-a165-70867728950e"
+PAGES = ("/", RUN, f"{RUN}/incidents/7c9e6679-7425-40de-944b-e07fc1f90ae7", "/fleet", "/compare", "/sign-in", "/docs")
 
 
 @pytest.fixture
@@ -73,7 +74,7 @@ async def test_the_reference_tells_of_every_route(door: Door) -> None:
 @pytest.mark.parametrize("module", sorted(STATIC.glob("*.js")), ids=lambda path: path.name)
 def test_what_a_module_imports_is_there_and_exports_it(module: Path) -> None:
     for names, source in re.findall(r'import \{ ([^}]*) \} from "\./([^"]+)"', module.read_text()):
-        exported = re.findall(r"export (?:async )?(?:function|class|const) (\w+)", (STATIC / source).read_text())
+        exported = re.findall(r"export (?:async )?(?:function\*?|class|const) (\w+)", (STATIC / source).read_text())
         assert {name.strip() for name in names.split(",")} <= set(exported)
 
 
