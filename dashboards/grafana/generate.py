@@ -14,11 +14,12 @@ from pathlib import Path
 from grafana_foundation_sdk.builders import dashboard
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 
-from dashboards.grafana import fleet, service, training_run
+from dashboards.grafana import fleet, incident, service, sql, training_run
 
 DASHBOARDS: dict[str, Callable[[], dashboard.Dashboard]] = {
     "training-run": training_run.build,
     "fleet": fleet.build,
+    "incident": incident.build,
     "service": service.build,
 }
 """File name (without .json) → builder. A new dashboard is one file and one line here."""
@@ -30,13 +31,18 @@ def rendered(name: str) -> str:
     """The JSON text of one dashboard: sorted keys, stable panel ids, a newline at the end.
 
     The SDK leaves panel ids to Grafana, which would number them anew at each load, and has no field for an
-    annotation's title; both are added here.
+    annotation's title nor for its SQL; all are added here.
     """
     board = json.loads(JSONEncoder().encode(DASHBOARDS[name]().build()))
     for number, panel in enumerate(board["panels"], start=1):
         panel["id"] = number
     for annotation in board.get("annotations", {}).get("list", []):
-        annotation.update(titleFormat=annotation["name"], textFormat="{{run}} {{kind}}", step="10s")
+        if annotation["datasource"]["type"] == sql.PLUGIN:
+            statement = annotation.pop("expr")
+            annotation["target"] = {"editorMode": "code", "format": "table", "rawQuery": True, "rawSql": statement,
+                                    "refId": "annotation"}  # fmt: skip
+        else:
+            annotation.update(titleFormat=annotation["name"], textFormat="{{run}} {{kind}}", step="10s")
     return json.dumps(board, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 

@@ -29,18 +29,19 @@ PANELS = [
     pytest.param(panel, id=f"{name}: {panel['title']} ({index})")
     for name, board in BOARDS.items()
     for index, panel in enumerate(board["panels"])
-    if panel["type"] != "row"
+    if panel["type"] != "row" and panel["datasource"]["type"] == "prometheus"
 ]
 ANNOTATIONS = [
     pytest.param(annotation, id=f"{name}: {annotation['name']}")
     for name, board in BOARDS.items()
     for annotation in board.get("annotations", {}).get("list", [])
+    if annotation["datasource"]["type"] == "prometheus"
 ]
 VARIABLES = [
     pytest.param(variable, id=f"{name}: {variable['name']}")
     for name, board in BOARDS.items()
     for variable in board["templating"]["list"]
-    if variable["type"] == "query"
+    if variable["type"] == "query" and variable["datasource"]["type"] == "prometheus"
 ]
 # What a person would have chosen, and what Grafana would compute for a scrape each second.
 CHOSEN = {
@@ -99,7 +100,13 @@ def test_differing_notices_what_is_old_missing_or_strange(tmp_path: Path) -> Non
     generate = pytest.importorskip("dashboards.grafana.generate", reason="needs the extra dashboards")
     (tmp_path / "fleet.json").write_text("{}")
     (tmp_path / "strange.json").write_text("{}")
-    assert generate.differing(tmp_path) == ["fleet.json", "service.json", "strange.json", "training-run.json"]
+    assert generate.differing(tmp_path) == [
+        "fleet.json",
+        "incident.json",
+        "service.json",
+        "strange.json",
+        "training-run.json",
+    ]
 
 
 @pytest.mark.parametrize("panel", PANELS)
@@ -131,7 +138,7 @@ def test_every_panel_explains_itself_and_uses_the_chosen_data_source(panel: dict
 
 def test_queries_stand_on_metrics_that_exist_and_no_metric_is_left_unseen() -> None:
     targets = [target for board in BOARDS.values() for p in board["panels"] for target in p.get("targets", [])]
-    used = {name for target in targets for name in re.findall(r"trainguard_\w+", target["expr"])}
+    used = {name for target in targets for name in re.findall(r"trainguard_\w+", target.get("expr", ""))}
     assert used == metric_names()
 
 
@@ -159,20 +166,29 @@ def test_names_and_ids_are_unique_and_links_lead_somewhere() -> None:
 
 def test_the_provisioned_data_source_is_scraped_as_often_as_it_says() -> None:
     """Grafana makes ``$__rate_interval`` of it: said too short, every rate would be empty."""
-    (source,) = provisioned("datasources")["datasources"]
+    source = provisioned("datasources", "prometheus")["datasources"][0]
     scraped = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text())["global"]["scrape_interval"]
     assert source["jsonData"]["timeInterval"] == scraped
     assert (source["type"], source["isDefault"]) == ("prometheus", True)
 
 
 def test_the_provisioned_dashboards_cannot_be_changed_in_grafana() -> None:
-    (provider,) = provisioned("dashboards")["providers"]
+    (provider,) = provisioned("dashboards", "trainguard")["providers"]
     assert provider["allowUiUpdates"] is False
 
 
-def provisioned(kind: str) -> dict[str, Any]:
-    """What Grafana is told at its start; there must be one file."""
-    (path,) = (DASHBOARDS / "grafana" / "provisioning" / kind).glob("*.yml")
+def test_the_provisioned_database_is_the_plugin_that_the_panels_ask_and_holds_no_password() -> None:
+    (source,) = provisioned("datasources", "postgresql")["datasources"]
+    asked = {
+        panel["datasource"]["type"] for board in BOARDS.values() for panel in board["panels"] if "targets" in panel
+    }
+    assert asked == {"prometheus", source["type"]}
+    assert source["secureJsonData"] == {"password": "$__file{/run/secrets/database_password}"}
+
+
+def provisioned(kind: str, name: str) -> dict[str, Any]:
+    """What Grafana is told at its start by one file."""
+    path = DASHBOARDS / "grafana" / "provisioning" / kind / f"{name}.yml"
     answer: dict[str, Any] = yaml.safe_load(path.read_text())
     assert answer["apiVersion"] == 1
     return answer

@@ -1,7 +1,7 @@
 """The real service with a run in it, in place of the exporter: what dashboards and alerts meet in earnest.
 
-The application of `create_app` behind a real port, on SQLite, and a trainer that speaks the wire over HTTP. Only
-the training itself is played.
+The application of `create_app` behind a real port, on SQLite or another database, and a trainer that speaks the wire
+over HTTP. Only the training itself is played.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ CHECKPOINT_EVERY = 100
 class WatchedTraining:
     """A run in mode ``act`` that trains well until told to diverge, and obeys no command until told to recover."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, database: str = "") -> None:
         self._trainer = Trainer(run="gpt", project="demo", total_steps=100_000, checkpoint_every=CHECKPOINT_EVERY)
         self.troubled = {"project": "demo", "run": "gpt", "run_id": str(self._trainer.run_id)}
         self._checkpoints: list[CheckpointReport] = []
@@ -40,7 +40,7 @@ class WatchedTraining:
         self._failure: BaseException | None = None
         self._listener = socket.create_server(("127.0.0.1", 0))
         folder.mkdir(parents=True, exist_ok=True)
-        app = create_app(Settings(database=f"sqlite:///{folder / 'trainguard.db'}"))
+        app = create_app(Settings(database=database or f"sqlite:///{folder / 'trainguard.db'}"))
         self._server = uvicorn.Server(uvicorn.Config(app, lifespan="on", log_config=None, access_log=False))
         self._threads = [
             threading.Thread(target=self._server.run, kwargs={"sockets": [self._listener]}, name="service"),
@@ -88,7 +88,9 @@ class WatchedTraining:
         for command in receipt.commands if self._may_obey.is_set() else ():
             assert isinstance(command.orders[0], Rollback), command
             self._is_diverging.clear()
-            self._post(client, path, trainer.obey(command, self._checkpoints).model_dump_json())
+            obeyed = trainer.obey(command, self._checkpoints)
+            begun = [one.model_copy(update={"began_at": time.time()}) for one in obeyed.attempts]
+            self._post(client, path, obeyed.model_copy(update={"attempts": begun}).model_dump_json())
 
     def _next_block(self) -> ObservationBlock:
         steps = list(range(self._trainer.step, self._trainer.step + STEPS_PER_ENVELOPE))

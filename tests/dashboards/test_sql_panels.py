@@ -1,0 +1,132 @@
+"""Every SQL query of the dashboards, macros replaced, against a real PostgreSQL that the service filled: none is empty.
+
+The service is the real one, and the run in it diverges, is rolled back and recovers.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.dashboards.monitoring_servers import poll
+from tests.dashboards.test_grafana_dashboards import BOARDS
+from tests.dashboards.watched_training import WatchedTraining
+from tests.monitor_server import postgres
+
+# One worker of pytest-xdist, so that the servers of this file are started once.
+pytestmark = pytest.mark.xdist_group("dashboards-sql")
+
+PLUGIN = "grafana-postgresql-datasource"
+STATEMENTS = [
+    pytest.param(target["rawSql"], id=f"{name}: {panel['title']}")
+    for name, board in BOARDS.items()
+    for panel in board["panels"]
+    for target in panel.get("targets", [])
+    if "rawSql" in target
+]
+STATEMENTS += [
+    pytest.param(annotation["target"]["rawSql"], id=f"{name}: annotation {annotation['name']}")
+    for name, board in BOARDS.items()
+    for annotation in board.get("annotations", {}).get("list", [])
+    if "target" in annotation
+]
+STATEMENTS += [
+    pytest.param(variable["query"], id=f"{name}: variable {variable['name']}")
+    for name, board in BOARDS.items()
+    for variable in board["templating"]["list"]
+    if variable["type"] == "query" and variable["datasource"]["type"] == PLUGIN
+]
+
+
+class Told:
+    """The database, and what a person would have chosen in it."""
+
+    def __init__(self, connection: psycopg.Connection[Any], run_id: str) -> None:
+        self.connection = connection
+        incidents = connection.execute("SELECT incident_id::text FROM incidents").fetchall()
+        self.chosen = {
+            "project": "'demo', 'other'",
+            "run": run_id,
+            "attempt": "'0', '1'",
+            "incident": ", ".join(f"'{incident}'" for (incident,) in incidents),
+        }
+
+    def rows(self, statement: str) -> list[tuple[Any, ...]]:
+        # The statement is a file of ours, with its variables replaced as Grafana would.
+        return self.connection.execute(substituted(statement, self.chosen)).fetchall()  # type: ignore[arg-type]
+
+
+def substituted(statement: str, chosen: dict[str, str]) -> str:
+    """The statement with Grafana's macros and variables replaced.
+
+    >>> substituted("$__timeGroup(f(x), $__interval), $__timeFilter(x), ${p:sqlstring}", {"p": "1"})
+    "date_trunc('second', f(x)), x BETWEEN now() - interval '1 hour' AND now(), 1"
+    """
+    inner = r"((?:[^(),]|\([^()]*\))+)"
+    statement = re.sub(rf"\$__timeGroup\({inner}, \$__interval\)", r"date_trunc('second', \1)", statement)
+    statement = re.sub(rf"\$__timeFilter\({inner}\)", r"\1 BETWEEN now() - interval '1 hour' AND now()", statement)
+    return re.sub(r"\$\{(\w+)(?::sqlstring)?\}", lambda found: chosen[found[1]], statement)
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
+    with postgres.running_cluster() as address:
+        database = postgres.create_database(address, "dashboards")
+        folder = tmp_path_factory.mktemp("service")
+        with (
+            WatchedTraining(folder, database=database) as training,
+            psycopg.connect(f"postgresql://{address}/dashboards", autocommit=True) as connection,
+        ):
+
+            def count(condition: str) -> int:
+                row = connection.execute(f"SELECT count(*) FROM {condition}").fetchone()  # type: ignore[arg-type]
+                return int(row[0]) if row else 0
+
+            poll(lambda: count("checkpoints WHERE state = 'confirmed'") >= 3, "three checkpoints")
+            training.diverge()
+            poll(lambda: count("commands"), "a command")
+            training.recover()
+            poll(lambda: count("attempts WHERE attempt = 1"), "the rollback")
+            poll(lambda: count("observations WHERE attempt = 1"), "steps after it")
+            yield Told(connection, training.troubled["run_id"])
+
+
+@pytest.mark.parametrize("statement", STATEMENTS)
+def test_every_statement_has_an_answer(statement: str, told: Told) -> None:
+    rows = told.rows(statement)
+    assert any(value is not None for row in rows for value in row), statement
+
+
+def test_what_is_chosen_narrows_what_is_told(told: Told) -> None:
+    (listing,) = [
+        panel for panel in BOARDS["incident"]["panels"] if panel["description"].startswith("The latest first; click")
+    ]
+    statement = listing["targets"][0]["rawSql"]
+    told.chosen["project"], before = "'nowhere'", told.chosen["project"]
+    try:
+        assert told.rows(statement) == []
+    finally:
+        told.chosen["project"] = before
+
+
+def test_every_sql_panel_explains_itself_and_uses_the_chosen_database() -> None:
+    panels = [panel for board in BOARDS.values() for panel in board["panels"] if panel.get("targets")]
+    asked = [panel for panel in panels if "rawSql" in panel["targets"][0]]
+    assert asked
+    for panel in asked:
+        assert panel["description"].endswith(".")
+        assert panel["datasource"] == {"type": PLUGIN, "uid": "${database}"}
+        for target in panel["targets"]:
+            assert target["datasource"] == panel["datasource"]
+            assert target["rawQuery"] is True
+
+
+def test_no_statement_writes() -> None:
+    for parameter in STATEMENTS:
+        (statement,) = parameter.values
+        assert re.match(r"SELECT\b", str(statement))
+        assert not re.search(r"\b(INSERT|UPDATE|DELETE|DROP|ALTER|CREATE|GRANT|COPY)\b", str(statement))
