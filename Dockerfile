@@ -12,6 +12,27 @@ RUN /opt/trainguard/bin/pip install --constraint constraints.txt '.[server,postg
 # It must start as installed, and nothing may have pulled torch in: fail here rather than at the first deployment.
 RUN /opt/trainguard/bin/trainguard --help >/dev/null && ! /opt/trainguard/bin/pip show --quiet torch
 
+# The toy of docker-compose.yml's profile "toy": a trainer in a container of its own. Built only when asked for by name.
+FROM python:3.11.13-slim-bookworm AS trainer
+# On x86 the plain package brings gigabytes of CUDA with it; name a CPU build here where your index has one.
+ARG TORCH=torch==2.13.0
+WORKDIR /source
+COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY client_hook client_hook/
+COPY monitor_server monitor_server/
+COPY trainguard trainguard/
+COPY migrations migrations/
+COPY examples examples/
+RUN pip install --no-cache-dir "$TORCH" && pip install --no-cache-dir --constraint constraints.txt .
+RUN useradd --system --uid 10001 --user-group --home-dir /data --shell /usr/sbin/nologin trainguard \
+    && install --directory --owner=trainguard --group=trainguard --mode=0750 /data
+ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=/source
+WORKDIR /data
+VOLUME /data
+USER 10001
+HEALTHCHECK NONE
+CMD ["python", "-m", "examples.minimal", "--fault", "--checkpoints", "/data/checkpoints"]
+
 FROM python:3.11.13-slim-bookworm
 LABEL org.opencontainers.image.title="trainguard" org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=build /opt/trainguard /opt/trainguard

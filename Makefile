@@ -8,7 +8,7 @@ TORCH ?= torch==2.13.0
 SCENARIO ?= lr-bug
 PYTEST_WORKERS ?= 2
 
-.PHONY: help demo test check format serve dashboards bench-hook clean system
+.PHONY: help demo test check format serve secrets dashboards bench-hook clean system
 
 help:
 	@echo "make demo    train a small GPT that goes wrong and is recovered (SCENARIO=lr-bug or bad-data)"
@@ -52,6 +52,17 @@ format: $(VENV)/.dev
 
 serve: $(VENV)/.demo
 	$(BIN)/trainguard serve
+
+# One file per secret of docker-compose.yml, each made once. The containers' users must be able to read them, so the
+# folder keeps others out and not the files.
+secrets:
+	@mkdir -p -m 700 secrets
+	@for name in database_password database_reader_password grafana_password webhook_secret; do \
+	  [ -s secrets/$$name ] || $(PYTHON) -c 'import secrets; print(secrets.token_hex(24), end="")' > secrets/$$name; done
+	@[ -s secrets/database_url ] || printf 'postgresql+psycopg://trainguard:%s@postgres:5432/trainguard' \
+	  "$$(cat secrets/database_password)" > secrets/database_url
+	@chmod 444 secrets/*
+	@echo "secrets/ is ready; Grafana's password for the user admin is in secrets/grafana_password"
 
 dashboards: $(VENV)/.dev
 	$(BIN)/python -m dashboards.grafana.generate

@@ -137,18 +137,33 @@ def is_loopback(host: str) -> bool:
 def read_settings(given: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> Settings:
     """Settings from what was given (None means *not given*), then the environment, then defaults.
 
+    ``TRAINGUARD_<NAME>_FILE`` names a file that holds the value: for secrets, which an environment shows to others.
     Raises `SettingsError` with one sentence per mistake.
     """
     values: dict[str, Any] = {}
     for name in Settings.model_fields:
-        told = environment.get(PREFIX + name.upper())
-        if told is not None and told != "":
+        told = _told(name, environment)
+        if told:
             values[name] = told
     values |= {name: value for name, value in given.items() if value is not None}
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
         raise SettingsError("; ".join(_sentence(one) for one in error.errors(include_url=False))) from None
+
+
+def _told(name: str, environment: Mapping[str, str]) -> str:
+    variable = PREFIX + name.upper()
+    here, file = environment.get(variable, ""), environment.get(f"{variable}_FILE", "")
+    if not file or f"{name}_file" in Settings.model_fields:
+        return here
+    if here:
+        raise SettingsError(f"{variable} and {variable}_FILE are both set; keep one of them")
+    try:
+        return Path(file).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "is not UTF-8"
+        raise SettingsError(f"{variable}_FILE: {file} cannot be read: {why}") from None
 
 
 def _sentence(error: Any) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -86,6 +87,9 @@ def test_our_own_image_carries_our_version() -> None:
 @pytest.mark.parametrize("name", SERVICES)
 def test_every_service_has_a_health_check_and_comes_back(name: str) -> None:
     service = SERVICES[name]
+    if "profiles" in service:
+        assert service["restart"] == "no", "a training that has ended is over"
+        return
     assert service["restart"] == "unless-stopped"
     if "build" in service:
         assert "HEALTHCHECK" in (ROOT / "Dockerfile").read_text(encoding="utf-8")
@@ -100,11 +104,24 @@ def test_only_this_machine_reaches_a_port(name: str) -> None:
         assert port.startswith("127.0.0.1:")
 
 
-def test_only_the_service_reaches_the_database() -> None:
+@pytest.mark.parametrize("name", SERVICES)
+def test_nobody_is_root_and_nothing_is_written_but_to_volumes_and_memory(name: str) -> None:
+    service = SERVICES[name]
+    uid, _, gid = service["user"].partition(":")
+    assert int(uid) > 0
+    assert int(gid) > 0
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert "/tmp" in service["tmpfs"]
+
+
+def test_the_service_and_the_reader_alone_reach_the_database() -> None:
     assert COMPOSE["networks"]["database"] == {"internal": True}
     assert {name for name, service in SERVICES.items() if "database" in service["networks"]} == {
         "trainguard",
         "postgres",
+        "grafana",
     }
     assert "ports" not in SERVICES["postgres"]
 
@@ -127,21 +144,40 @@ def test_what_must_survive_lies_in_a_volume() -> None:
     assert kept["grafana"] == "/var/lib/grafana"
 
 
-def test_every_secret_comes_from_the_environment_and_has_a_line_in_the_example() -> None:
-    example = dict(ASSIGNMENT.findall((ROOT / ".env.example").read_text(encoding="utf-8")))
-    used = dict(VARIABLE.findall(TEXT))
-    assert example == used, "the example's values are the defaults"
-    assert used["TRAINGUARD_DATABASE_PASSWORD"] == used["GRAFANA_ADMIN_PASSWORD"] == "only-for-this-machine"
+def test_every_secret_is_a_file_that_is_made_by_make_and_never_committed() -> None:
+    used = {secret for service in SERVICES.values() for secret in service.get("secrets", [])}
+    assert used == set(COMPOSE["secrets"])
+    recipe = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for name, secret in COMPOSE["secrets"].items():
+        assert secret == {"file": f"./secrets/{name}"}
+        assert re.search(rf"\b{name}\b", recipe), f"make secrets makes no {name}"
     for service in SERVICES.values():
-        for key in service.get("environment", {}):
+        for key, value in service.get("environment", {}).items():
             if re.search(r"PASSWORD|SECRET|TOKEN", key):
-                assert re.search(rf"^ +{key}: \$\{{\w+:-[^}}]*\}}$", TEXT, flags=re.MULTILINE), key
+                assert key.endswith("_FILE")
+                assert value.removeprefix("/run/secrets/") in service["secrets"]
+
+
+def test_what_is_asked_of_the_environment_has_a_line_in_the_example() -> None:
+    example = dict(ASSIGNMENT.findall((ROOT / ".env.example").read_text(encoding="utf-8")))
+    assert example == dict(VARIABLE.findall(TEXT)), "the example's values are the defaults"
+
+
+def test_make_secrets_makes_every_file_once(tmp_path: Path) -> None:
+    make = ["make", "--silent", f"--file={ROOT / 'Makefile'}", f"PYTHON={sys.executable}", "secrets"]
+    subprocess.run(make, cwd=tmp_path, check=True, capture_output=True)
+    made = {path.name: path.read_text() for path in (tmp_path / "secrets").iterdir()}
+    assert set(made) == set(COMPOSE["secrets"])
+    assert len(set(made.values())) == len(made)
+    assert urlsplit(made["database_url"]).password == made["database_password"]
+    subprocess.run(make, cwd=tmp_path, check=True, capture_output=True)
+    assert {path.name: path.read_text() for path in (tmp_path / "secrets").iterdir()} == made
 
 
 def service_settings(environment: dict[str, str], **given: Any) -> Settings:
     """What the service makes of its container's environment and command."""
     service = yaml.safe_load(interpolated(TEXT, environment))["services"]["trainguard"]
-    told = {key: value or "" for key, value in service["environment"].items()}
+    told = {key: value or "" for key, value in service["environment"].items() if not key.endswith("_FILE")}
     return read_settings({"host": arguments(service)["--host"], **given}, told)
 
 
@@ -156,7 +192,7 @@ def test_the_service_understands_what_it_is_given() -> None:
 
 
 def test_compose_adds_nothing_to_the_image_s_command_but_insecure() -> None:
-    (command,) = re.findall(r"^CMD +(\[.*\])$", (ROOT / "Dockerfile").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    *_, command = re.findall(r"^CMD +(\[.*\])$", (ROOT / "Dockerfile").read_text(encoding="utf-8"), flags=re.MULTILINE)
     assert SERVICES["trainguard"]["command"] == [*yaml.safe_load(command), "--insecure"]
 
 
@@ -166,14 +202,16 @@ def test_without_insecure_the_service_would_refuse_the_address() -> None:
         service_settings({})
 
 
-def test_the_database_address_names_the_database_and_holds_no_password() -> None:
+def test_the_database_address_leads_to_the_database() -> None:
+    recipe = (ROOT / "Makefile").read_text(encoding="utf-8")
+    (address,) = re.findall(r"printf '(postgresql\S+)'", recipe)
     service, postgres = SERVICES["trainguard"], SERVICES["postgres"]
-    url = urlsplit(service["environment"]["TRAINGUARD_DATABASE"])
+    url = urlsplit(address % "secret")
     assert SERVICES[str(url.hostname)] is postgres
-    assert (url.username, url.password) == (postgres["environment"]["POSTGRES_USER"], None)
+    assert url.username == postgres["environment"]["POSTGRES_USER"]
     assert url.path == "/" + postgres["environment"]["POSTGRES_DB"]
-    assert service["environment"]["PGPASSWORD"] == postgres["environment"]["POSTGRES_PASSWORD"]
-    database = Database(service["environment"]["TRAINGUARD_DATABASE"])
+    assert service["environment"]["TRAINGUARD_DATABASE_FILE"] == "/run/secrets/database_url"
+    database = Database(address % "secret")
     assert database.url.drivername == "postgresql+psycopg"
     database.close()
 
@@ -181,7 +219,7 @@ def test_the_database_address_names_the_database_and_holds_no_password() -> None
 def test_the_service_waits_for_a_database_that_answers() -> None:
     for service in SERVICES.values():
         for other, condition in service.get("depends_on", {}).items():
-            assert "healthcheck" in SERVICES[other]
+            assert {"healthcheck", "build"} & set(SERVICES[other])
             assert condition == {"condition": "service_healthy"}
     assert "postgres" in SERVICES["trainguard"]["depends_on"]
 
@@ -221,14 +259,22 @@ def test_the_sink_runs_on_the_python_that_the_service_runs_on() -> None:
     assert set(bases) == {SERVICES["alert-sink"]["image"]}
 
 
-def test_grafana_finds_its_data_source_and_its_dashboards() -> None:
+def test_grafana_finds_its_data_sources_and_its_dashboards() -> None:
     provisioning = "/etc/grafana/provisioning"
-    (source_file,) = file_behind("grafana", f"{provisioning}/datasources").glob("*.yml")
+    sources = {
+        path.stem: yaml.safe_load(path.read_text())["datasources"][0]
+        for path in file_behind("grafana", f"{provisioning}/datasources").glob("*.yml")
+    }
     (provider_file,) = file_behind("grafana", f"{provisioning}/dashboards").glob("*.yml")
-    (source,) = yaml.safe_load(source_file.read_text())["datasources"]
     (provider,) = yaml.safe_load(provider_file.read_text())["providers"]
-    url = urlsplit(source["url"])
+    url = urlsplit(sources["prometheus"]["url"])
     assert f"127.0.0.1:{url.port}:{url.port}" in SERVICES[str(url.hostname)]["ports"]
+    host, _, port = sources["postgresql"]["url"].partition(":")
+    assert (SERVICES[host]["image"].partition(":")[0], port) == ("postgres", "5432")
+    assert sources["postgresql"]["jsonData"]["database"] == SERVICES[host]["environment"]["POSTGRES_DB"]
+    secret = sources["postgresql"]["secureJsonData"]["password"].removeprefix("$__file{/run/secrets/").rstrip("}")
+    assert secret in SERVICES["grafana"]["secrets"]
+    assert file_behind("postgres", "/docker-entrypoint-initdb.d/reader.sql").is_file()
     assert list(file_behind("grafana", provider["options"]["path"]).glob("*.json"))
     home = SERVICES["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
     assert file_behind("grafana", home).is_file()
@@ -241,8 +287,9 @@ def test_the_deployment_page_lists_every_setting_and_no_other() -> None:
     assert listed == {PREFIX + name.upper() for name in Settings.model_fields}
 
 
-def test_a_filled_in_env_file_is_never_committed() -> None:
-    ignored = subprocess.run(["git", "check-ignore", "--quiet", ".env"], cwd=ROOT, check=False, capture_output=True)
+@pytest.mark.parametrize("name", [".env", "secrets/database_password"])
+def test_what_is_filled_in_is_never_committed(name: str) -> None:
+    ignored = subprocess.run(["git", "check-ignore", "--quiet", name], cwd=ROOT, check=False, capture_output=True)
     if ignored.returncode == 128:
         pytest.skip("this is no git checkout")
-    assert ignored.returncode == 0, "add .env to .gitignore"
+    assert ignored.returncode == 0, f"add {name} to .gitignore"

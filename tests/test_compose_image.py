@@ -24,7 +24,7 @@ from tests.dashboards.monitoring_servers import free_port, poll
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("client_hook", "monitor_server", "trainguard")
 DOCKERFILE = re.sub(r"\\\n\s*", " ", (ROOT / "Dockerfile").read_text(encoding="utf-8"))
-_, BUILD, FINAL = re.split(r"^FROM .*$", DOCKERFILE, flags=re.MULTILINE)
+_, BUILD, TRAINER, FINAL = re.split(r"^FROM .*$", DOCKERFILE, flags=re.MULTILINE)
 (INSTALLED,) = re.findall(r"pip install .*'\.\[([\w,]+)\]'", BUILD)
 
 
@@ -34,7 +34,7 @@ def instructions(stage: str, name: str) -> list[str]:
 
 
 def test_what_is_copied_exists_and_nothing_else_is_sent_to_the_build() -> None:
-    copied = {source.rstrip("/") for line in instructions(BUILD, "COPY") for source in line.split()[:-1]}
+    copied = {source.rstrip("/") for line in instructions(BUILD + TRAINER, "COPY") for source in line.split()[:-1]}
     assert all((ROOT / source).exists() for source in copied)
     patterns = [
         line
@@ -51,6 +51,18 @@ def test_it_does_not_run_as_root_and_does_not_open_itself() -> None:
     assert instructions(FINAL, "ENTRYPOINT") == ['["trainguard"]']
     (command,) = instructions(FINAL, "CMD")
     assert json.loads(command) == ["serve", "--host", "0.0.0.0"]
+
+
+def test_the_toy_trains_as_nobody_in_particular_and_its_program_is_there() -> None:
+    assert instructions(TRAINER, "USER") == ["10001"]
+    (command,) = instructions(TRAINER, "CMD")
+    python, flag, module, *arguments = json.loads(command)
+    assert (python, flag) == ("python", "-m")
+    # Two steps are enough to see that its arguments are understood; the whole is in tests/examples.
+    done = subprocess.run(
+        [sys.executable, flag, module, "--help"], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    assert {word for word in arguments if word.startswith("--")} <= set(re.findall(r"--\w+", done.stdout))
 
 
 def test_it_is_built_with_the_versions_that_the_tests_passed_with() -> None:

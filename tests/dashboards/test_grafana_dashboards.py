@@ -183,7 +183,7 @@ def test_the_provisioned_database_is_the_plugin_that_the_panels_ask_and_holds_no
         panel["datasource"]["type"] for board in BOARDS.values() for panel in board["panels"] if "targets" in panel
     }
     assert asked == {"prometheus", source["type"]}
-    assert source["secureJsonData"] == {"password": "$__file{/run/secrets/database_password}"}
+    assert source["secureJsonData"] == {"password": "$__file{/run/secrets/database_reader_password}"}
 
 
 def provisioned(kind: str, name: str) -> dict[str, Any]:

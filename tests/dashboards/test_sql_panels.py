@@ -6,13 +6,14 @@ The service is the real one, and the run in it diverges, is rolled back and reco
 from __future__ import annotations
 
 import re
+import subprocess
 from collections.abc import Iterator
 from typing import Any
 
 import psycopg
 import pytest
 
-from tests.dashboards.monitoring_servers import poll
+from tests.dashboards.monitoring_servers import DASHBOARDS, poll
 from tests.dashboards.test_grafana_dashboards import BOARDS
 from tests.dashboards.watched_training import WatchedTraining
 from tests.monitor_server import postgres
@@ -20,6 +21,7 @@ from tests.monitor_server import postgres
 # One worker of pytest-xdist, so that the servers of this file are started once.
 pytestmark = pytest.mark.xdist_group("dashboards-sql")
 
+READER = DASHBOARDS / "postgres" / "reader.sql"
 PLUGIN = "grafana-postgresql-datasource"
 STATEMENTS = [
     pytest.param(target["rawSql"], id=f"{name}: {panel['title']}")
@@ -72,6 +74,15 @@ def substituted(statement: str, chosen: dict[str, str]) -> str:
     return re.sub(r"\$\{(\w+)(?::sqlstring)?\}", lambda found: chosen[found[1]], statement)
 
 
+def make_reader(address: str) -> None:
+    """The role that Grafana reads with, by the very file that PostgreSQL's image runs."""
+    user, _, place = address.partition("@")
+    host, _, port = place.partition(":")
+    command = [str(postgres.find_programs() / "psql"), f"--username={user}", f"--host={host}", f"--port={port}"]
+    command += ["--no-psqlrc", "--set=ON_ERROR_STOP=1", "--set=password=s3cret", f"--file={READER}", "dashboards"]
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
+
+
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
     with postgres.running_cluster() as address:
@@ -92,7 +103,10 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
             training.recover()
             poll(lambda: count("attempts WHERE attempt = 1"), "the rollback")
             poll(lambda: count("observations WHERE attempt = 1"), "steps after it")
-            yield Told(connection, training.troubled["run_id"])
+            make_reader(address)
+            as_grafana = address.replace("trainguard@", "grafana:s3cret@")
+            with psycopg.connect(f"postgresql://{as_grafana}/dashboards", autocommit=True) as reader:
+                yield Told(reader, training.troubled["run_id"])
 
 
 @pytest.mark.parametrize("statement", STATEMENTS)
@@ -103,7 +117,9 @@ def test_every_statement_has_an_answer(statement: str, told: Told) -> None:
 
 def test_what_is_chosen_narrows_what_is_told(told: Told) -> None:
     (listing,) = [
-        panel for panel in BOARDS["incident"]["panels"] if panel["description"].startswith("The latest first; click")
+        panel
+        for panel in BOARDS["incident"]["panels"]
+        if panel.get("description", "").startswith("The latest first; click")
     ]
     statement = listing["targets"][0]["rawSql"]
     told.chosen["project"], before = "'nowhere'", told.chosen["project"]
@@ -123,6 +139,12 @@ def test_every_sql_panel_explains_itself_and_uses_the_chosen_database() -> None:
         for target in panel["targets"]:
             assert target["datasource"] == panel["datasource"]
             assert target["rawQuery"] is True
+
+
+def test_the_reader_can_change_nothing(told: Told) -> None:
+    for statement in ("DELETE FROM runs", "SET default_transaction_read_only = off; DELETE FROM runs"):
+        with pytest.raises(psycopg.Error, match="read-only|permission denied"):
+            told.rows(statement)
 
 
 def test_no_statement_writes() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from monitor_server.settings import Settings, SettingsError, read_settings
@@ -53,3 +55,13 @@ def test_the_page_has_an_address_that_a_browser_takes() -> None:
 def test_only_what_has_somewhere_to_send_to_is_a_notifier() -> None:
     assert Settings().notifiers == ()
     assert Settings(webhook_url="http://127.0.0.1:9/").notifiers == ("webhook",)
+
+
+def test_a_secret_may_lie_in_a_file(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("s3cret\n")
+    read = read_settings({}, {"TRAINGUARD_WEBHOOK_SECRET_FILE": str(tmp_path / "secret")})
+    assert read.webhook_secret.get_secret_value() == "s3cret"
+    with pytest.raises(SettingsError, match="WEBHOOK_SECRET_FILE: .*nowhere cannot be read"):
+        read_settings({}, {"TRAINGUARD_WEBHOOK_SECRET_FILE": str(tmp_path / "nowhere")})
+    with pytest.raises(SettingsError, match="are both set"):
+        read_settings({}, {"TRAINGUARD_DATABASE": "sqlite:///x", "TRAINGUARD_DATABASE_FILE": str(tmp_path / "secret")})
