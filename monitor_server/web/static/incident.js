@@ -69,7 +69,7 @@ function showFacts(incident, run) {
   const seconds = number(run.signals.step_seconds) ?? 0;
   place("facts").replaceChildren(
     fact("Began", `step ${count(incident.onset_step)}`),
-    fact("Seen", [`step ${count(incident.detected_step)}`, element("span.dim.aside", {}, ` after ${plural(incident.detected_step - incident.onset_step, "step")}`)]),
+    fact("Seen", [`step ${count(incident.detected_step)}`, element("span.dim.aside", {}, ` +${count(incident.detected_step - incident.onset_step)}`)], `${plural(incident.detected_step - incident.onset_step, "step")} after it began`),
     fact(ended ? "Lasted" : "Going on for", duration(Math.max(0, (ended ?? Date.now() / 1000) - incident.opened_at)), clockTime(incident.opened_at)),
     fact("Attempt", count(incident.attempt)),
     fact("Remedies tried", count(incident.rung)),

@@ -82,9 +82,9 @@ function refill(row, run) {
     element("span.progress-cell", {},
       element("span", {}, element("b", {}, count(stepsMade(run))), run.total_steps ? ` / ${count(run.total_steps)}` : "", " steps"),
       run.total_steps ? progress(run) : null),
-    element("span.loss", {}, element("span.dim.label", {}, "loss "), element("b", {}, figure(number(run.loss)))),
+    element("span.loss", {}, element("span", {}, element("span.dim.label", {}, "loss "), element("b", {}, figure(number(run.loss)))),
+      element("span.history.dim", {}, history(run))),
     sparkline(run.recent_loss),
-    element("span.history.dim", {}, history(run)),
     element("time.dim", { title: clockTime(run.last_seen_at) }, ago(run.last_seen_at)),
   ];
   const [box, link] = [row.querySelector(".choose"), row.querySelector("a.name") ?? element("a.name", {})];
