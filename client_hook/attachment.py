@@ -127,16 +127,24 @@ def attach(
         trace_modules=trace_modules,
         activations=activations,
     )
-    training_state = TrainingState(_one_module(model), optimizer, scheduler, scaler, state)
-    keeps_checkpoints = checkpoints is not None
+    module = _one_module(model)
+    ranks = Ranks.join(is_sharded=is_sharded(module), patience=PATIENCE)
+    try:
+        training_state = TrainingState(module, optimizer, scheduler, scaler, state)
+        _check(settings, training_state, activations, keeps_checkpoints=checkpoints is not None)
+        return _Assembly(settings, training_state, ranks).build(checkpoints, resume_unfinished)
+    except BaseException as error:
+        if ranks is not None:
+            ranks.end(f"could not attach: {error}")
+        raise
+
+
+def _check(
+    settings: HookSettings, training_state: TrainingState, activations: str | None, *, keeps_checkpoints: bool
+) -> None:
     if settings.mode == "act" and not keeps_checkpoints:
         raise AttachError(
             "mode='act' has nothing to roll back to; give checkpoints='checkpoints/' (a folder), or use mode='advise'"
-        )
-    world_size = _world_size()
-    if settings.mode == "act" and world_size > 1:
-        raise AttachError(
-            f"mode='act' would act on one of {world_size} ranks only, and the ranks would part; use mode='advise'"
         )
     check_ownership(training_state.model, training_state.optimizers, keeps_checkpoints=keeps_checkpoints)
     check_schedulers(training_state.schedulers, training_state.optimizers)
@@ -147,16 +155,16 @@ def attach(
         )
     if keeps_checkpoints:
         training_state.rehearse()
-    return _Assembly(settings, training_state, world_size).build(checkpoints, resume_unfinished)
 
 
 class _Assembly:
     """Builds a hook part by part, in the order in which the parts need each other."""
 
-    def __init__(self, settings: HookSettings, state: TrainingState, world_size: int) -> None:
+    def __init__(self, settings: HookSettings, state: TrainingState, ranks: Ranks | None) -> None:
         self._settings = settings
         self._state = state
-        self._world_size = world_size
+        self._ranks = ranks
+        self._rendezvous = RanksAttach(ranks) if ranks is not None else None
         self._clock: Callable[[], float] = time.time
         self._spool_folder: Path | None = None
 
@@ -174,9 +182,24 @@ class _Assembly:
     def _open(
         self, checkpoints: str | os.PathLike[str] | Checkpoints | None, resume_unfinished: bool
     ) -> tuple[JournalLike, Checkpoints | None]:
-        if checkpoints is None:
-            return MemoryJournal(self._settings.run), None
-        if isinstance(checkpoints, (str, os.PathLike)):
+        if self._rendezvous is not None and not self._rendezvous.leads:
+            journal_of_leader = self._rendezvous.journal()
+            if not isinstance(checkpoints, (str, os.PathLike)):
+                return journal_of_leader, self._own_store(checkpoints)
+            return journal_of_leader, self._rendezvous.store(
+                checkpoints, journal_of_leader.run_id, background=not self._settings.synchronous
+            )
+        journal, store = self._open_alone(checkpoints, resume_unfinished)
+        if self._rendezvous is not None:
+            self._rendezvous.announce(journal, store)
+        return journal, store
+
+    def _open_alone(
+        self, checkpoints: str | os.PathLike[str] | Checkpoints | None, resume_unfinished: bool
+    ) -> tuple[JournalLike, Checkpoints | None]:
+        if not isinstance(checkpoints, (str, os.PathLike)):
+            return MemoryJournal(self._settings.run), self._own_store(checkpoints)
+        else:
             folder = usable_folder(checkpoints)
             journal = Journal(folder, self._settings.run, resume=resume_unfinished)
             try:
@@ -187,12 +210,14 @@ class _Assembly:
             except BaseException:
                 journal.close()
                 raise
-        if not isinstance(checkpoints, Checkpoints):
+
+    def _own_store(self, checkpoints: Checkpoints | None) -> Checkpoints | None:
+        if checkpoints is not None and not isinstance(checkpoints, Checkpoints):
             raise AttachError(
                 f"checkpoints is a {type(checkpoints).__name__}; give a folder, or an object with the methods of "
                 "client_hook.recovery.checkpoints.Checkpoints"
             )
-        return MemoryJournal(self._settings.run), checkpoints
+        return checkpoints
 
     def _assemble(self, journal: JournalLike, store: Checkpoints | None) -> TrainingHook:
         settings, clock = self._settings, self._clock

@@ -20,11 +20,14 @@ from torch.optim import Optimizer
 
 from client_hook.delivery import EXIT_SECONDS, Outbox, Spool, Transport, Worker
 from client_hook.errors import TrainingHalted
+from client_hook.following import FollowingBrain
 from client_hook.guard import Guard
 from client_hook.local_brain import Concern, LocalBrain, Standing
 from client_hook.outcome import StepOutcome
+from client_hook.ranks import Ranks
 from client_hook.recovery.journal import JournalLike
 from client_hook.recovery.schedule_rhythm import ScheduleRhythm
+from client_hook.recovery.shared_boundary import PartLost, SharedBoundary
 from client_hook.recovery.snapshot import Snapshot
 from client_hook.recovery.step_boundary import Handled, StepBoundary
 from client_hook.recovery.training import Training
@@ -56,7 +59,7 @@ class TrainingHook:
         training: Training,
         senses: Senses,
         update_guard: UpdateGuard,
-        brain: LocalBrain,
+        brain: LocalBrain | FollowingBrain,
         standing: Standing,
         outbox: Outbox,
         transport: Transport | None,
@@ -67,6 +70,7 @@ class TrainingHook:
         synchronous: bool,
         refuses: str,
         spool: Spool | None = None,
+        ranks: Ranks | None = None,
     ) -> None:
         self._description = description
         self._training = training
@@ -94,8 +98,15 @@ class TrainingHook:
         self._is_synchronous = synchronous
         self._rhythm = rhythm
         self._refuses = refuses
-        self._boundary = StepBoundary(training, journal, clock)
-        self._inbox: deque[Command | Concern] = deque()
+        self._called = threading.Event()
+        self._ranks = ranks
+        self._shared: SharedBoundary | None = None
+        if ranks is not None:
+            self._shared = SharedBoundary(
+                training, journal, clock, ranks=ranks, in_lockstep=synchronous, hurry=self._called.set
+            )
+        self._boundary = self._shared or StepBoundary(training, journal, clock)
+        self._inbox: deque[Command | Concern | PartLost] = deque()
         self._commands: deque[Command] = deque()
         self._pending: tuple[int, int, float, Reading] | None = None
         self._worker_runs = False
@@ -107,7 +118,6 @@ class TrainingHook:
         training.data.counts_steps = lambda: self._follows
         training.rewound = self._rewound
         self._pause = training.pause
-        self._called = threading.Event()
         self._handles = [
             handle
             for optimizer in training.state.optimizers
@@ -359,7 +369,11 @@ class TrainingHook:
         )
 
     def _at_boundary(self) -> Handled | None:
+        if self._shared is not None:
+            self._shared.arrive()
         handled = self._look_for_command()
+        if self._shared is not None:
+            self._shared.leave()
         if handled is None or handled.attempt is None:
             self._look_after_checkpoints()
         return handled
@@ -371,6 +385,10 @@ class TrainingHook:
             self._worker.start()
             # Asked until it runs and never again: asking a thread whether it lives takes its lock, at 2 µs.
             self._worker_runs = self._worker.is_alive
+        if self._shared is not None:
+            met = self._shared.meet()
+            if met is not None:
+                return self._took_effect(met)
         if not self._inbox and not self._commands:
             return None
         self._take_in()
@@ -382,9 +400,13 @@ class TrainingHook:
         Returns what matters most to the loop: a halt, else the latest rollback, else the latest command.
         """
         _logger.warning("paused at step %d for up to %.0f s", self._training.position.step, self._pause.seconds_left)
-        while self._pause.is_on:
+        if self._shared is not None:
+            self._shared.stay()
+        while self._pause.is_on or (self._shared is not None and not self._shared.go_on()):
             self._called.wait(min(self._pause.seconds_left, PAUSE_LOOKS_EVERY_SECONDS))
             self._called.clear()
+            if self._shared is not None:
+                self._shared.look_again()
             came = self._look_for_command()
             if came is None:
                 continue
@@ -402,6 +424,10 @@ class TrainingHook:
             if isinstance(message, Command):
                 self._commands.append(message)
                 continue
+            if isinstance(message, PartLost):
+                if self._training.keeper is not None:
+                    self._training.keeper.distrust(message.checkpoint_id, message.reason)
+                continue
             self._senses.look_closely()
             if (
                 message.is_critical
@@ -411,16 +437,22 @@ class TrainingHook:
                 self._training.keeper.suspect(message.onset_step, message.message)
 
     def _handle_one(self) -> Handled | None:
-        while self._commands:
+        while self._commands and not (self._shared is not None and self._shared.is_busy):
             command = self._commands.popleft()
             if self._refuses:
                 self._tell(self._boundary.refuse(command, self._refuses))
                 continue
             handled = self._boundary.handle(command)
-            self._tell(handled)
-            if handled.acknowledgement.status != "refused" and not handled.is_repeated:
+            if handled is None:  # the other ranks are further on, and it is applied where they stop
+                return None
+            if self._took_effect(handled) is not None:
                 return handled
         return None
+
+    def _took_effect(self, handled: Handled) -> Handled | None:
+        """Tell of it; ``None`` where the training is as it was."""
+        self._tell(handled)
+        return None if handled.acknowledgement.status == "refused" or handled.is_repeated else handled
 
     def _tell(self, handled: Handled) -> None:
         answer = handled.acknowledgement
@@ -475,6 +507,8 @@ class TrainingHook:
             "acknowledgement": answer.model_dump(mode="json"),
             "lr_scale": self._training.rate.scale,
         }
+        if self._shared is not None:
+            self._shared.broadcast_halt(reason)
         self._close("halted", 10.0)
         raise TrainingHalted(reason, report)
 
@@ -507,6 +541,10 @@ class TrainingHook:
     def _put(self, message: WireModel) -> None:
         self._outbox.put(message)
 
+    def part_lost(self, checkpoint_id: UUID, reason: str) -> None:
+        """Another rank could not keep its part of a checkpoint: nothing can go back to it. From any thread."""
+        self._inbox.append(PartLost(checkpoint_id, reason))
+
     def detach(self) -> None:
         """Take the hook's hands off the optimizers; safe to call twice."""
         for handle in self._handles:
@@ -528,8 +566,12 @@ class TrainingHook:
                 self._training.keeper.close()
         self._standing.run_state = state
         self._outbox.put(_THE_END)
+        self._outbox.close()
         with self._guard:
             self._worker.close(timeout)
+        if self._ranks is not None:
+            with self._guard:
+                self._ranks.end("has finished" if state == "finished" else f"has {state}")
         with self._guard:
             self._journal.finish(state)
             self._journal.close()

@@ -126,6 +126,9 @@ class Outbox:
         """Call ``wake`` (from the putting thread; it must be quick) when so many observations wait."""
         self._wake = (observations, wake)
 
+    def close(self) -> None:
+        """Nothing more will be put, and whatever waits is to be taken."""
+
     def __len__(self) -> int:
         return len(self._observations) + len(self._reports)
 

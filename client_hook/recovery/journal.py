@@ -68,6 +68,10 @@ class JournalContents(WireModel):
 class JournalLike(Protocol):
     """What the boundary, the hook and the local brain write down. Any thread may."""
 
+    def page(self) -> dict[str, Any]:
+        """How the run stands, as JSON values, for the ranks that have no journal of their own."""
+        ...
+
     @property
     def run_id(self) -> UUID:
         """The run's identity."""
@@ -171,11 +175,22 @@ class JournalLike(Protocol):
 class MemoryJournal:
     """For a training without a folder: right within the process, gone with it."""
 
-    def __init__(self, run: str) -> None:
+    def __init__(self, run: str, contents: JournalContents | None = None) -> None:
         self._lock = threading.RLock()
-        self._contents = JournalContents.first_page(run)
+        self._contents = contents or JournalContents.first_page(run)
         self._answers: dict[UUID, Acknowledgement] = {}
         self._interrupted: Command | None = None
+
+    @classmethod
+    def copied(cls, page: object) -> MemoryJournal:
+        """Of another rank's journal, from what `page` gave there."""
+        contents = JournalContents.model_validate(page)
+        return cls(contents.run, contents)
+
+    def page(self) -> dict[str, Any]:
+        """How the run stands, as JSON values, for the ranks that have no journal of their own."""
+        left_out = {"handled", "begun", "policy_memory", "checkpoints"}
+        return self._contents.model_dump(mode="json", exclude=left_out)
 
     @property
     def run_id(self) -> UUID:

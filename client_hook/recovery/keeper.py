@@ -33,6 +33,7 @@ class CheckpointKeeper:
         tell: Callable[[CheckpointReport], None],
         remember: Callable[[], None],
         memory: Callable[[], dict[str, Any]] = dict,
+        identify: Callable[[int, int, int], UUID] = lambda attempt, step, ordinal: uuid4(),
     ) -> None:
         self._state = state
         self._store = store
@@ -42,6 +43,10 @@ class CheckpointKeeper:
         self._tell = tell
         self._remember = remember
         self._memory = memory
+        # Several ranks give one checkpoint one name without asking each other: by attempt, step and number.
+        self._identify = identify
+        self._saves = 0
+        self.last_id: UUID | None = None
         self._owes_rotation = False
         self.why_not_saved = ""
 
@@ -71,6 +76,8 @@ class CheckpointKeeper:
         ``None`` where the state is not finite or the store refused it at once, with the reason in
         ``why_not_saved``. What fails in the background is told as removed, and logged, when it is known.
         """
+        self.last_id = checkpoint_id = self._identify(attempt, next_step, self._saves)
+        self._saves += 1
         snapshot = self._state.capture()
         snapshot.memory = self._memory()
         snapshot.is_initial = is_initial
@@ -78,7 +85,6 @@ class CheckpointKeeper:
         if bad:
             self.why_not_saved = f"the state before step {next_step} is not finite: {', '.join(bad[:3])}"
             return None
-        checkpoint_id = uuid4()
         size_bytes = self._store.save(snapshot, checkpoint_id=checkpoint_id, attempt=attempt, step=next_step)
         record = CheckpointRecord(
             checkpoint_id=checkpoint_id,
@@ -147,7 +153,11 @@ class CheckpointKeeper:
                 self.why_not_saved = news.reason
                 if news.record.checkpoint_id != told_by_caller:
                     _logger.warning("no checkpoint of step %d: %s", news.record.step, news.reason)
+                    self._failed(news.record.checkpoint_id, news.reason)
             self._changed(self.ledger.removed(news.record.checkpoint_id, news.reason))
+
+    def _failed(self, checkpoint_id: UUID, reason: str) -> None:
+        """Writing it in the background came to nothing; more than the log need not know."""
 
     def _rotate(self) -> None:
         # A checkpoint on its way may still fail. Until that is known, what it would replace has to stay.

@@ -46,6 +46,14 @@ class Handled:
     """The attempt that began with it."""
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A command that nothing speaks against: its actions, checked, with their orders."""
+
+    command: Command
+    actions: list[tuple[Action[WireModel], WireModel]]
+
+
 class StepBoundary:
     """Applies commands, at most one per step, on the training thread."""
 
@@ -57,14 +65,22 @@ class StepBoundary:
         self.server_ahead_seconds = 0.0
         """How far the issuer's clock is ahead of ours; expiry is by the issuer's."""
 
-    def handle(self, command: Command) -> Handled:
-        """Apply ``command`` or refuse it with a sentence."""
+    def handle(self, command: Command) -> Handled | None:
+        """Apply ``command`` or refuse it with a sentence; ``None`` where other ranks have to be met first."""
+        prepared = self._prepare(command)
+        if isinstance(prepared, Handled):
+            return prepared
+        refused = self._begin(command)
+        return refused if refused is not None else self._carry_out(prepared)
+
+    def _prepare(self, command: Command) -> Prepared | Handled:
         known = self._answers.get(command.command_id) or self._journal.handled(command.command_id)
         if known is not None:
             return Handled(command, known, is_repeated=True)
         refusal = self._fence(command)
-        if refusal:
-            return self._refused(command, refusal)
+        return self._refused(command, refusal) if refusal else self._check(command)
+
+    def _check(self, command: Command) -> Prepared | Handled:
         prepared: list[tuple[Action[WireModel], WireModel]] = []
         for order in command.orders:
             if isinstance(order, UnknownOrder):
@@ -74,7 +90,7 @@ class StepBoundary:
             if objection:
                 return self._refused(command, f"{order.action}: {objection}")
             prepared.append((action, order))
-        return self._apply(command, prepared)
+        return Prepared(command, prepared)
 
     def _fence(self, command: Command) -> str:
         position = self._training.position
@@ -112,25 +128,29 @@ class StepBoundary:
         except OSError as error:
             _logger.warning("the journal could not note %s: %s", acknowledgement.action, error)
 
-    def _apply(self, command: Command, prepared: list[tuple[Action[WireModel], WireModel]]) -> Handled:
-        position, rate = self._training.position, self._training.rate
-        made, attempt_before = position.step, position.attempt
+    def _begin(self, command: Command) -> Handled | None:
         try:
             self._journal.begin(command)
         except OSError as error:
             # Without the journal nobody could know after a crash that this was done: in doubt do nothing.
             return self._refused(command, f"the journal cannot be written ({error})")
+        return None
+
+    def _carry_out(self, prepared: Prepared) -> Handled:
+        command = prepared.command
+        position, rate = self._training.position, self._training.rate
+        made, attempt_before = position.step, position.attempt
         sentences: list[str] = []
         changes: dict[str, JsonValue] = {}
         try:
-            for action, order in prepared:
+            for action, order in prepared.actions:
                 applied: Applied = action.apply(order, self._training)
                 sentences.append(applied.sentence)
                 changes.update(applied.changes)
         except Exception as error:
             _logger.exception("a command failed half-way")
             position.revision += 1
-            words = f"Failed after {len(sentences)} of {len(prepared)} actions: {type(error).__name__}: {error}"
+            words = f"Failed after {len(sentences)} of {len(prepared.actions)} actions: {type(error).__name__}: {error}"
             acknowledgement = self._acknowledge(command, "failed", words, made, changes)
             self._complete(acknowledgement)
             return Handled(command, acknowledgement, must_halt=True)

@@ -31,6 +31,31 @@ from client_hook.recovery.storable import find_unstorable
 _OLDER = "use an older checkpoint"
 
 
+def checked_file(folder: Path, manifest: Manifest) -> Path:
+    """The checkpoint's file, every byte of which was compared. Raises `CheckpointInvalid`."""
+    path = folder / manifest.file
+    try:
+        digest = hashlib.sha256()
+        with open(path, "rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        raise CheckpointInvalid(f"'{path}' cannot be read ({error.strerror}); {_OLDER}") from error
+    if digest.hexdigest() != manifest.sha256:
+        raise CheckpointInvalid(f"'{path}' is torn or was changed since it was written; {_OLDER}")
+    return path
+
+
+def read_snapshot(path: Path) -> Snapshot:
+    """What the file holds. Raises `CheckpointInvalid`."""
+    try:
+        return Snapshot.from_payload(torch.load(path, map_location="cpu", weights_only=True))
+    except CheckpointInvalid as error:
+        raise CheckpointInvalid(f"'{path}': {error}") from error
+    except Exception as error:  # whatever bytes of another torch, or of nobody we know, make the reader raise
+        raise CheckpointInvalid(f"'{path}' cannot be read ({_first_line(error)}); {_OLDER}") from error
+
+
 class DirectoryCheckpoints:
     """A store in ``folder``, which is made if its parent exists.
 
@@ -162,13 +187,7 @@ class DirectoryCheckpoints:
             pending = self._pending.get(checkpoint_id)
         if pending is not None:
             return pending[1]
-        path = self._checked(checkpoint_id)
-        try:
-            return Snapshot.from_payload(torch.load(path, map_location="cpu", weights_only=True))
-        except CheckpointInvalid as error:
-            raise CheckpointInvalid(f"'{path}': {error}") from error
-        except Exception as error:  # whatever bytes of another torch, or of nobody we know, make the reader raise
-            raise CheckpointInvalid(f"'{path}' cannot be read ({_first_line(error)}); {_OLDER}") from error
+        return read_snapshot(self._checked(checkpoint_id))
 
     def verify(self, checkpoint_id: UUID) -> None:
         """Read the file and compare its SHA-256 with the manifest; see `Checkpoints.verify`."""
@@ -182,17 +201,7 @@ class DirectoryCheckpoints:
             manifest = self._kept.get(checkpoint_id)
         if manifest is None:
             raise CheckpointInvalid(f"checkpoint {checkpoint_id} is not in '{self.folder}'; use one that is there")
-        path = self.folder / manifest.file
-        try:
-            digest = hashlib.sha256()
-            with open(path, "rb") as file:
-                while block := file.read(1 << 20):
-                    digest.update(block)
-        except OSError as error:
-            raise CheckpointInvalid(f"'{path}' cannot be read ({error.strerror}); {_OLDER}") from error
-        if digest.hexdigest() != manifest.sha256:
-            raise CheckpointInvalid(f"'{path}' is torn or was changed since it was written; {_OLDER}")
-        return path
+        return checked_file(self.folder, manifest)
 
     def exists(self, checkpoint_id: UUID) -> bool:
         """See `Checkpoints.exists`."""
