@@ -11,21 +11,25 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from client_hook.coming_together import Together
 from client_hook.configuration import described
 from client_hook.data_window import DataWindow
 from client_hook.delivery import HttpTransport, Outbox, Spool
+from client_hook.delivery.gathering import GatheringOutbox
 from client_hook.errors import AttachError, TrainingHalted
+from client_hook.following import FollowingBrain
 from client_hook.guard import Guard
 from client_hook.hook import TrainingHook
 from client_hook.local_brain import LocalBrain, Standing
 from client_hook.ownership import check_ownership, check_schedulers
+from client_hook.ranks import Patience, Ranks
 from client_hook.recovery.checkpoints import CheckpointLedger, Checkpoints, DirectoryCheckpoints
 from client_hook.recovery.clipping_limit import ClippingLimit
 from client_hook.recovery.folder import usable_folder
+from client_hook.recovery.following_keeper import publish_ledger
 from client_hook.recovery.journal import Journal, JournalLike, MemoryJournal
 from client_hook.recovery.keeper import CheckpointKeeper
 from client_hook.recovery.learning_rate import RateMultiplier
@@ -39,10 +43,14 @@ from client_hook.recovery.update_guard import UpdateGuard
 from client_hook.settings import HookSettings
 from client_hook.signals import Senses
 from client_hook.signals.activations import modules_that_fit
+from client_hook.signals.shards import is_sharded
 from trainguard.policy import Playbook
 from trainguard.wire import Acknowledgement, AttemptReport, RunDescription
 
 _logger = logging.getLogger("trainguard")
+
+PATIENCE = Patience()
+"""How long ranks wait for each other."""
 
 
 def attach(
@@ -153,6 +161,8 @@ def _check(
             f"activations={activations!r} fits no module; use a pattern of names in model.named_modules(), "
             "for example 'transformer.h.*'"
         )
+    if keeps_checkpoints and is_sharded(training_state.model):
+        raise AttachError("checkpoints of a model under fully_shard cannot be kept yet; attach without checkpoints")
     if keeps_checkpoints:
         training_state.rehearse()
 
@@ -163,8 +173,7 @@ class _Assembly:
     def __init__(self, settings: HookSettings, state: TrainingState, ranks: Ranks | None) -> None:
         self._settings = settings
         self._state = state
-        self._ranks = ranks
-        self._rendezvous = RanksAttach(ranks) if ranks is not None else None
+        self._together = Together(ranks) if ranks is not None else None
         self._clock: Callable[[], float] = time.time
         self._spool_folder: Path | None = None
 
@@ -182,34 +191,30 @@ class _Assembly:
     def _open(
         self, checkpoints: str | os.PathLike[str] | Checkpoints | None, resume_unfinished: bool
     ) -> tuple[JournalLike, Checkpoints | None]:
-        if self._rendezvous is not None and not self._rendezvous.leads:
-            journal_of_leader = self._rendezvous.journal()
-            if not isinstance(checkpoints, (str, os.PathLike)):
-                return journal_of_leader, self._own_store(checkpoints)
-            return journal_of_leader, self._rendezvous.store(
-                checkpoints, journal_of_leader.run_id, background=not self._settings.synchronous
-            )
-        journal, store = self._open_alone(checkpoints, resume_unfinished)
-        if self._rendezvous is not None:
-            self._rendezvous.announce(journal, store)
-        return journal, store
-
-    def _open_alone(
-        self, checkpoints: str | os.PathLike[str] | Checkpoints | None, resume_unfinished: bool
-    ) -> tuple[JournalLike, Checkpoints | None]:
-        if not isinstance(checkpoints, (str, os.PathLike)):
-            return MemoryJournal(self._settings.run), self._own_store(checkpoints)
-        else:
+        together, in_background = self._together, not self._settings.synchronous
+        if together is not None and not together.leads:
+            copied = together.journal()
+            if isinstance(checkpoints, (str, os.PathLike)):
+                return copied, together.store(checkpoints, copied.run_id, background=in_background)
+            return copied, self._own_store(checkpoints)
+        if isinstance(checkpoints, (str, os.PathLike)):
             folder = usable_folder(checkpoints)
             journal = Journal(folder, self._settings.run, resume=resume_unfinished)
             try:
                 # A folder per run: a new run never rotates away what a finished one has left.
                 run_folder = folder / str(journal.run_id)
                 self._spool_folder = folder / "spool" if self._settings.server is not None else None
-                return journal, DirectoryCheckpoints(run_folder, background=not self._settings.synchronous)
+                store = DirectoryCheckpoints(run_folder, background=in_background)
+                if together is not None:
+                    together.announce(journal, run_folder)
+                return journal, store
             except BaseException:
                 journal.close()
                 raise
+        in_memory = MemoryJournal(self._settings.run)
+        if together is not None:
+            together.announce(in_memory, None)
+        return in_memory, self._own_store(checkpoints)
 
     def _own_store(self, checkpoints: Checkpoints | None) -> Checkpoints | None:
         if checkpoints is not None and not isinstance(checkpoints, Checkpoints):
@@ -221,7 +226,9 @@ class _Assembly:
 
     def _assemble(self, journal: JournalLike, store: Checkpoints | None) -> TrainingHook:
         settings, clock = self._settings, self._clock
-        outbox = Outbox()
+        together = self._together
+        ranks = together.ranks if together is not None else None
+        follows = ranks is not None and not ranks.is_leader
         position = Position(attempt=journal.attempt, revision=journal.revision)
         standing = Standing(attempt=position.attempt, revision=position.revision)
         rate = RateMultiplier(self._state.optimizers)
@@ -231,7 +238,23 @@ class _Assembly:
         data = DataWindow()
         rhythm = ScheduleRhythm(self._state.schedulers)
         description = self._describe(journal.run_id)
-        brain = LocalBrain(
+        senses = Senses(
+            self._state.model,
+            self._state.optimizers,
+            scaler=self._state.scaler,
+            options=settings.senses,
+            rate_factor=lambda: rate.factor,
+            is_sharded=ranks is not None and ranks.is_sharded,
+        )
+        outbox = Outbox()
+        if ranks is not None and ranks.is_leader:
+            outbox = GatheringOutbox(
+                ranks,
+                is_synchronous=settings.synchronous,
+                label=senses.label,
+                part_lost=lambda checkpoint_id, reason: hook.part_lost(checkpoint_id, reason),
+            )
+        brain: LocalBrain | FollowingBrain = LocalBrain(
             run_id=journal.run_id,
             mode=settings.mode,
             standing=standing,
@@ -243,25 +266,39 @@ class _Assembly:
             description=description,
             remember=lambda memory: journal.remember(policy_memory=memory),
         )
-        keeper = None
+        following = FollowingBrain(ranks) if ranks is not None and follows else None
+        brain = following or brain
+        keeper: CheckpointKeeper | None = None
         if store is not None:
             ledger = CheckpointLedger(keep=settings.keep, quiet_steps=_quiet_steps(settings.checkpoint_every))
             ledger.load(journal.checkpoints)
-            keeper = CheckpointKeeper(
-                state=self._state,
-                store=store,
-                ledger=ledger,
-                every=settings.checkpoint_every,
-                clock=clock,
-                tell=outbox.put,
-                remember=lambda: journal.remember(checkpoints=ledger.records()),
-                memory=lambda: {
+
+            def remember() -> None:
+                journal.remember(checkpoints=ledger.records())
+                if together is not None and together.leads:
+                    publish_ledger(together.ranks, ledger.records())
+
+            options: dict[str, Any] = {
+                "state": self._state,
+                "store": store,
+                "ledger": ledger,
+                "every": settings.checkpoint_every,
+                "clock": clock,
+                "tell": outbox.put,
+                "remember": remember,
+                "memory": lambda: {
                     "detectors": brain.save(),
                     "data": data.position(),
                     "data_step": position.data_step,
                     "schedulers_still_to_come": rhythm.still_to_come(),
                 },
-            )
+            }
+            if together is not None:
+                options["identify"] = together.identify(journal.run_id)
+            if together is not None and following is not None:
+                keeper = together.keeper(following, **options)
+            else:
+                keeper = CheckpointKeeper(**options)
         training = Training(
             state=self._state,
             keeper=keeper,
@@ -275,18 +312,13 @@ class _Assembly:
         hook = TrainingHook(
             description=description,
             training=training,
-            senses=Senses(
-                self._state.model,
-                self._state.optimizers,
-                scaler=self._state.scaler,
-                options=settings.senses,
-                rate_factor=lambda: rate.factor,
-            ),
+            senses=senses,
             update_guard=UpdateGuard(is_enabled=settings.guard, is_strict=settings.strict_guard),
             brain=brain,
             standing=standing,
             outbox=outbox,
-            transport=HttpTransport(settings.server, settings.token) if settings.server else None,
+            # Rank 0 speaks for all.
+            transport=HttpTransport(settings.server, settings.token) if settings.server and not follows else None,
             journal=journal,
             guard=Guard(passes=(TrainingHalted,)),
             rhythm=rhythm,
@@ -295,9 +327,13 @@ class _Assembly:
             refuses=self._why_refuse(),
             # Beside the journal, whose lock keeps a second trainer out.
             spool=Spool(self._spool_folder, description) if self._spool_folder is not None else None,
+            ranks=ranks,
         )
         try:
             self._begin(training, rhythm, brain, standing, journal, outbox)
+            if together is not None:
+                together.begin(self._state, training, needs_same_weights=settings.mode == "act")
+                standing.revision = position.revision
         except BaseException:
             hook.detach()
             raise
@@ -307,20 +343,25 @@ class _Assembly:
         self,
         training: Training,
         rhythm: ScheduleRhythm,
-        brain: LocalBrain,
+        brain: LocalBrain | FollowingBrain,
         standing: Standing,
         journal: JournalLike,
         outbox: Outbox,
     ) -> None:
-        position = training.position
-        if training.keeper is None or not journal.is_resumed or not journal.checkpoints:
+        position, together = training.position, self._together
+        resumes = journal.is_resumed and bool(journal.checkpoints) if together is None else together.resumes
+        if training.keeper is None or not resumes:
             attempt, keeper = position.attempt, training.keeper
             outbox.put(AttemptReport(attempt=attempt, start_step=0, reason="start", began_at=self._clock()))
             if keeper is not None and keeper.save(attempt=attempt, next_step=0, is_initial=True) is None:
                 raise AttachError(f"there would be nothing to roll back to: {keeper.why_not_saved}")
             return
         parent = position.attempt
+        if together is not None:
+            together.agree_on_checkpoint(training)
         resumed = resume(training, rhythm)
+        if together is not None:
+            together.resumed_from(resumed.checkpoint, training.keeper)
         journal.remember(attempt=position.attempt)
         standing.attempt = position.attempt
         brain.rewind(resumed.memory.get("detectors"), attempt=position.attempt, next_step=position.next_step)
@@ -364,8 +405,6 @@ class _Assembly:
     def _why_refuse(self) -> str:
         if self._settings.mode == "observe":
             return "this run is only observed; attach with mode='advise' or 'act' to let commands in"
-        if self._world_size > 1:
-            return f"it would act on one of {self._world_size} ranks only, and the ranks would part"
         return ""
 
     def _describe(self, run_id: UUID) -> RunDescription:
@@ -377,7 +416,7 @@ class _Assembly:
             mode=settings.mode,
             started_at=self._clock(),
             checkpoint_every=settings.checkpoint_every,
-            world_size=self._world_size,
+            world_size=1 if self._together is None else self._together.ranks.size,
             hostname=socket.gethostname()[:255],
             tags=settings.tags,
             config=described(state.model, state.optimizers, state.schedulers, state.scaler),
@@ -403,11 +442,6 @@ def _loss_scale(scaler: HasStateDict | None) -> float | None:
     """What the scaler says of itself; nothing where it is switched off or of another build."""
     scale = scaler.state_dict().get("scale") if scaler is not None else None
     return float(scale) if isinstance(scale, (int, float)) else None
-
-
-def _world_size() -> int:
-    distributed = torch.distributed
-    return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
 
 
 def _quiet_steps(checkpoint_every: int) -> int:

@@ -79,7 +79,7 @@ class Ranks:
             ) from error
         # A connection of its own: on the shared one, somebody's wait for a key would be ours as well.
         store = store.clone() if hasattr(store, "clone") else store
-        prefixed = torch.distributed.PrefixStore(f"trainguard/{next(_attached)}", store)
+        prefixed = torch.distributed.distributed_c10d.PrefixStore(f"trainguard/{next(_attached)}", store)
         ranks = cls(prefixed, rank, size, is_sharded=is_sharded, patience=patience)
         ranks.courier.start()
         return ranks
@@ -139,7 +139,7 @@ class Ranks:
     def _give_sign(self, board: Board) -> None:
         now = time.monotonic()
         if now >= self._sign_due:
-            self._sign_due = now + SIGN_EVERY_SECONDS
+            self._sign_due = now + min(SIGN_EVERY_SECONDS, self.patience.silence_seconds / 5)
             self._signs += 1
             board.put(f"sign/{self.rank}", self._signs)
 

@@ -62,7 +62,7 @@ class Rendezvous:
             raise AttachError(f"the ranks cannot come together: {error}") from error
         if found is None:
             raise AttachError(
-                f"rank {rank} did not come to attach within {seconds:.0f} s; every rank has to attach, in the same order"
+                f"rank {rank} did not come to attach within {seconds:.0f} s; every rank has to attach, in one order"
             )
         if "gone" in found:
             raise AttachError(f"the ranks attach together or not at all, and {found['gone']}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from client_hook.ranks.board import Board
@@ -24,11 +24,11 @@ class RowSender:
         self._ranks = ranks
         self._sequence = 0
 
-    def send(self, rows: list[tuple[int, int, Mapping[str, float]]], words: list[dict[str, Any]]) -> None:
+    def send(self, rows: Sequence[tuple[int, int, Mapping[str, float]]], words: Sequence[dict[str, Any]]) -> None:
         """Rows of ``(attempt, step, values)``, and anything else that rank 0 is to know; waits for nothing."""
         sequence, self._sequence = self._sequence, self._sequence + 1
         key = f"rows/{self._ranks.rank}/{sequence}"
-        parcel = {"rows": rows, "words": words}
+        parcel = {"rows": list(rows), "words": list(words)}
         self._ranks.courier.send(lambda board: board.put(key, parcel))
 
 
@@ -37,7 +37,7 @@ class RowTable:
 
     def __init__(self, ranks: Ranks) -> None:
         self._ranks = ranks
-        self._next = {rank: 0 for rank in ranks.others()}
+        self._next = dict.fromkeys(ranks.others(), 0)
         self._rows: dict[int, dict[Row, Mapping[str, float]]] = {rank: {} for rank in ranks.others()}
         self._words: list[tuple[int, dict[str, Any]]] = []
         self._changed = threading.Condition()

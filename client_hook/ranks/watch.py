@@ -31,9 +31,7 @@ class RankWatch:
         """What is to be said of this step."""
         return [*self._first_not_finite(attempt, step, of_ranks), *self._parted(attempt, step, of_ranks)]
 
-    def _first_not_finite(
-        self, attempt: int, step: int, of_ranks: Mapping[int, Mapping[str, float]]
-    ) -> list[Finding]:
+    def _first_not_finite(self, attempt: int, step: int, of_ranks: Mapping[int, Mapping[str, float]]) -> list[Finding]:
         losses = {rank: values["loss"] for rank, values in of_ranks.items() if "loss" in values}
         bad = sorted(rank for rank, loss in losses.items() if not math.isfinite(loss))
         was_bad, self._was_bad = self._was_bad, bool(bad)

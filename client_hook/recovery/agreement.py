@@ -25,6 +25,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from client_hook.ranks import Board, BoardUnreachable, Ranks
@@ -72,6 +73,7 @@ class Agreement:
         self._heard: dict[int, int] = {}
         self._called_at = 0.0
         self._is_named = False
+        self._is_meeting = False
         self.halt_reason = ""
         """Another rank has halted the training, and why."""
         ranks.courier.each_round(self._chore)
@@ -144,7 +146,8 @@ class Agreement:
         Raises:
             NotAgreed: not all ranks have answered.
         """
-        call = self.called
+        with self._lock:
+            call, self._is_meeting = self.called, True
         if call.place is None:
             key = f"place/{call.ordinal}"
             seconds = self._ranks.patience.hear_seconds + (0 if self._ranks.is_leader else self._grace)
@@ -159,7 +162,8 @@ class Agreement:
                 raise NotAgreed(str(place["no"]))
             call.place = int(place["at"])
         with self._lock:
-            return call if self._stop_if_called() else None
+            self._is_meeting = self._stop_if_called()
+            return call if self._is_meeting else None
 
     def decide(self, objection: str) -> None:
         """Say yes (no objection) or no, and wait for the decision. Returns where it is "commit".
@@ -227,9 +231,7 @@ class Agreement:
     def finish(self) -> None:
         """This proposal is over for this rank; the next one may be heard."""
         with self._lock:
-            self._called = None
-            self._can_stop_here = False
-            self._ordinal += 1
+            self._end()
 
     # -- lockstep: for synchronous hooks, whose commands are applied at a step that can be foretold ---------------
 
@@ -253,6 +255,11 @@ class Agreement:
                 self._ranks.ask(self._listen)
         except BoardUnreachable as error:
             _logger.debug("no lockstep at boundary %d: %s", boundary, error)
+
+    def _end(self) -> None:
+        self._called = None
+        self._can_stop_here = self._is_meeting = False
+        self._ordinal += 1
 
     def broadcast_halt(self, reason: str) -> None:
         """This rank halts, and the others shall at their next boundary."""
@@ -321,7 +328,8 @@ class Agreement:
     def _differences(self, ordinal: int, mine: Mapping[str, Any]) -> list[str]:
         differences = []
         for rank in self._ranks.others():
-            theirs = self._ranks.ask(lambda board, rank=rank: board.look(f"applied/{ordinal}/{rank}")) or {}
+            key = f"applied/{ordinal}/{rank}"
+            theirs = self._ranks.ask(partial(_look, key=key)) or {}
             different = [name for name in mine if theirs.get(name) != mine[name]]
             if different:
                 name = different[0]
@@ -348,6 +356,8 @@ class Agreement:
             self._name_place(board)
         elif self._called is None:
             self._listen(board)
+        else:
+            self._drop_if_refused(board)
 
     def _listen(self, board: Board) -> None:
         ordinal = self._ordinal
@@ -361,6 +371,17 @@ class Agreement:
             self._called = Call(ordinal, payload, hold)
         board.put(f"heard/{ordinal}/{self._ranks.rank}", hold)
         self._hurry()
+
+    def _drop_if_refused(self, board: Board) -> None:
+        """Settled without this rank, which did not come: its loop need not stop for it any more."""
+        call = self._called
+        if call is None or self._is_meeting:
+            return
+        words = (board.look(f"place/{call.ordinal}"), board.look(f"decision/{call.ordinal}"))
+        if any(word is not None and "no" in word for word in words):
+            with self._lock:
+                if self._called is call and not self._is_meeting:
+                    self._end()
 
     def _name_place(self, board: Board) -> None:
         call = self._called
@@ -387,6 +408,10 @@ class Agreement:
         if word is not None:
             board.claim(f"place/{call.ordinal}", word)
             self._is_named = True
+
+
+def _look(board: Board, key: str) -> Any | None:
+    return board.look(key)
 
 
 def _named(ranks: list[int]) -> str:

@@ -48,6 +48,15 @@ class FollowingKeeper(CheckpointKeeper):
             self._store.remove(checkpoint_id)
         self._adopted = theirs
 
+    def adopt_for_restart(self, records: Sequence[CheckpointReport], chosen: UUID) -> None:
+        """The same, with nothing to go back to but what rank 0 has gone back to."""
+        self.adopt(
+            [
+                record if record.checkpoint_id == chosen else record.model_copy(update={"state": "candidate"})
+                for record in records
+            ]
+        )
+
     def confirm(self, seen_step: int) -> None:
         """Nothing is judged here; what became of saves is heard."""
         self._hear()

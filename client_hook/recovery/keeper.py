@@ -130,6 +130,10 @@ class CheckpointKeeper:
         """The latest report of one checkpoint."""
         return next((one for one in self.ledger.reports() if one.checkpoint_id == checkpoint_id), None)
 
+    def has(self, checkpoint_id: UUID) -> bool:
+        """Whether the store has it, whatever its health."""
+        return self._store.exists(checkpoint_id)
+
     def load(self, checkpoint_id: UUID) -> Snapshot:
         """Read a checkpoint whole. Raises ``CheckpointInvalid`` where it is missing, torn or changed."""
         try:

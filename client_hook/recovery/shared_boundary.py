@@ -17,7 +17,6 @@ from client_hook.recovery.verification import checksum
 from trainguard.wire import Command, Halt, Rollback
 
 
-
 @dataclass(frozen=True)
 class PartLost:
     """Another rank could not keep its part of a checkpoint."""
@@ -163,8 +162,7 @@ class SharedBoundary(StepBoundary):
     def _not_agreed(self, command: Command, reason: str) -> Handled:
         if command.action == "halt" and self._ranks.is_leader:
             # A halt is not refused because somebody is gone: it is what one would do then.
-            handled = self._carry_out(Prepared(command, self._actions_of(command)))
-            return handled
+            return self._carry_out(Prepared(command, self._actions_of(command)))
         self._distrust(command, reason)
         return self._refused(command, f"the ranks did not agree: {reason}")
 

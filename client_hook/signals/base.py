@@ -47,6 +47,8 @@ class Watched:
     """By ``id(optimizer)``: the sampled parameters, before and after this step's update."""
     remarks: list[str] = field(default_factory=list)
     """What has to be said in words: sentences for the log and for the service, not yet taken."""
+    is_sharded: bool = False
+    """Parameters are spread over ranks: every norm is this rank's share, so that the squares of all add up."""
     gradient_norms: dict[int, Tensor] = field(default_factory=dict)
     parameter_norms: dict[int, Tensor] = field(default_factory=dict)
     alarmed: bool = False

@@ -77,7 +77,12 @@ class GradientNorm(Signal):
         return values
 
     def interpret(self, values: dict[str, float]) -> None:
-        """Decide what the measured norm is to be called."""
+        """Decide what the measured norm is to be called; a share of one is no norm yet."""
+        if not self.watched.is_sharded:
+            self.label(values)
+
+    def label(self, values: dict[str, float]) -> None:
+        """The same once the norm is whole."""
         measured = values.get("grad_norm_clipped")
         if measured is None:
             return

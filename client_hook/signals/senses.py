@@ -66,8 +66,11 @@ class Senses:
         clock: Callable[[], float] = time.perf_counter,
         options: SenseOptions | None = None,
         rate_factor: Callable[[], float] = lambda: 1.0,
+        is_sharded: bool = False,
     ) -> None:
-        self.watched = Watched(model, tuple(optimizers), scaler, clock, options or SenseOptions(), rate_factor)
+        self.watched = Watched(
+            model, tuple(optimizers), scaler, clock, options or SenseOptions(), rate_factor, is_sharded=is_sharded
+        )
         self.signals: tuple[Signal, ...] = tuple(signal(self.watched) for signal in SIGNALS)
         self._gradient_norm = self._find(GradientNorm)
         self._update_skipped = self._find(UpdateSkipped)
@@ -142,6 +145,10 @@ class Senses:
         for interpret in self._interpret:
             interpret(values)
         return values
+
+    def label(self, values: dict[str, float]) -> None:
+        """Of a sharded model, once its norms are whole: decide what the measured gradient norm is to be called."""
+        self._gradient_norm.label(values)
 
     def take_remarks(self) -> list[str]:
         """Sentences about what was read since the last call; mostly none."""

@@ -56,9 +56,7 @@ class ReplicaCheckpoints:
         """This rank's part and the rest from rank 0's file, both checked; see `Checkpoints.load`."""
         part = self._own.load(checkpoint_id)
         whole = read_snapshot(checked_file(self._whole, self._manifest(checkpoint_id)))
-        return replace(
-            part, model={**part.model, "parameters": whole.model["parameters"]}, optimizers=whole.optimizers
-        )
+        return replace(part, model={**part.model, "parameters": whole.model["parameters"]}, optimizers=whole.optimizers)
 
     def _manifest(self, checkpoint_id: UUID) -> Manifest:
         deadline = time.monotonic() + self._patience_seconds

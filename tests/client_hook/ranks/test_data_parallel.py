@@ -1,0 +1,254 @@
+"""DistributedDataParallel on two real processes: one run, one voice, and every command on all ranks or on none."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.algorithms.join import Join
+from torch.nn.parallel import DistributedDataParallel
+
+import client_hook
+from client_hook import attachment
+from client_hook.ranks import Patience
+from client_hook.recovery.checkpoints import MemoryCheckpoints
+from client_hook.recovery.verification import checksum
+from tests.client_hook.ranks.processes import run_ranks
+from trainguard.wire import Acknowledgement, Command, Finding, LowerLearningRate, Observation, Order, Rollback
+
+
+class Voices:
+    """What a hook puts out, as it leaves its outbox."""
+
+    def __init__(self, hook: client_hook.TrainingHook) -> None:
+        self.items: list[Any] = []
+        take = hook._outbox.take
+
+        def taking(*arguments: Any) -> list[Any]:
+            items = take(*arguments)
+            self.items += items
+            return items
+
+        hook._outbox.take = taking  # type: ignore[method-assign]
+
+    def of(self, kind: type[Any]) -> list[Any]:
+        return [item for item in self.items if isinstance(item, kind)]
+
+
+class DataParallel:
+    """A little training of one rank: the model wrapped, each rank with data of its own."""
+
+    def __init__(self, rank: int) -> None:
+        torch.manual_seed(0)
+        inner = nn.Sequential(nn.Linear(8, 16), nn.Tanh(), nn.Dropout(0.1), nn.Linear(16, 1))
+        self.model = DistributedDataParallel(inner)
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-2)
+        self.scheduler = torch.optim.lr_scheduler.ExponentialLR(self.optimizer, 0.999)
+        torch.manual_seed(1 + rank)
+        self.spoil: Tensor | float = 1.0
+
+    def attach(self, **options: Any) -> client_hook.TrainingHook:
+        options = {"run": "ranks", "scheduler": self.scheduler, "synchronous": True, "checkpoint_every": 10, **options}
+        return client_hook.attach(self.model, self.optimizer, **options)
+
+    def step(self) -> Tensor:
+        inputs = torch.randn(16, 8)
+        loss = ((self.model(inputs) - inputs.sum(1, keepdim=True)) ** 2).mean() * self.spoil
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        self.scheduler.step()
+        self.optimizer.zero_grad()
+        return loss
+
+
+def order(hook: client_hook.TrainingHook, *orders: Order) -> Command:
+    position = hook._training.position
+    fence = {"attempt": position.attempt, "revision": position.revision, "issued_at": 0.0, "expires_at": 9e9}
+    command = Command(command_id=uuid4(), orders=orders, reason="a test", **fence)
+    hook._inbox.append(command)
+    return command
+
+
+def one_run(rank: int, folder: Path) -> dict[str, Any]:
+    training = DataParallel(rank)
+    hook = training.attach(mode="act", checkpoints=folder / "checkpoints")
+    voices = Voices(hook)
+    losses, applied, sums = [], [], []
+    for step in hook.steps(40):
+        if step == 25 and hook.attempt == 0 and rank == 0:
+            keeper = hook._training.keeper
+            assert keeper is not None
+            good = [one for one in keeper.reports() if one.state == "confirmed"][-1]
+            order(hook, Rollback(checkpoint_id=good.checkpoint_id), LowerLearningRate(factor=0.5))
+        loss = training.step()
+        losses.append(loss.item())
+        outcome = hook.observe(loss)
+        if outcome.action:
+            applied.append([outcome.step, outcome.action, outcome.next_step, hook.attempt, hook.lr_scale])
+        sums.append(checksum(training.model))
+    random = torch.rand(1).item()
+    hook.close()
+    rows = [[row.attempt, row.step, dict(row.signals)] for row in voices.of(Observation)]
+    return {
+        "run": str(hook.run_id),
+        "applied": applied,
+        "sums": sums,
+        "losses": losses,
+        "rows": rows,
+        "random": random,
+        "transport": hook._worker._transport is not None,
+        "answers": [[answer.status, answer.action] for answer in voices.of(Acknowledgement)],
+        "rates": [group["lr"] for group in training.optimizer.param_groups],
+        "scheduler": training.scheduler.last_epoch,
+    }
+
+
+def test_two_ranks_are_one_run_and_go_back_together(tmp_path: Path) -> None:
+    said = run_ranks(one_run, tmp_path)
+    first, second = said[0], said[1]
+    assert first["run"] == second["run"]
+    assert first["sums"] == second["sums"], "bit-identical after every step"
+    assert first["applied"] == second["applied"]
+    [[step, action, next_step, attempt, scale]] = first["applied"]
+    assert (step, action, attempt, scale) == (25, "rollback", 1, 0.5)
+    assert next_step in (10, 20)
+    assert first["rates"] == second["rates"]
+    assert first["scheduler"] == second["scheduler"] == 40
+    assert first["random"] != second["random"], "each rank has streams of its own, also after going back"
+    assert first["answers"] == [["applied", "rollback"]]
+    # Each rank's loss is known, and the loss of the run is their mean.
+    made = {(attempt, step): signals for attempt, step, signals in first["rows"]}
+    assert len(first["rows"]) == 26 + 40 - next_step
+    for index in range(26):
+        signals = made[0, index]
+        mine, theirs = first["losses"][index], second["losses"][index]
+        assert (signals["loss/rank0"], signals["loss/rank1"]) == (mine, theirs)
+        assert math.isclose(signals["loss"], (mine + theirs) / 2)
+    assert (tmp_path / "checkpoints" / "journal.json").exists()
+    parts = sorted((tmp_path / "checkpoints" / first["run"] / "rank-1").glob("*.pt"))
+    whole = sorted((tmp_path / "checkpoints" / first["run"]).glob("*.pt"))
+    assert [part.name for part in parts] == [one.name for one in whole]
+    assert parts[0].stat().st_size < whole[0].stat().st_size
+
+
+def awkward_moments(rank: int, folder: Path) -> dict[str, Any]:
+    """Not synchronous: couriers and delivery threads at work, a bad batch on one rank, and data of uneven length."""
+    attachment.PATIENCE = Patience(check_seconds=2, values_seconds=1)
+    training = DataParallel(rank)
+    hook = training.attach(mode="act", checkpoints=MemoryCheckpoints(), synchronous=False)
+    voices = Voices(hook)
+    said: dict[str, Any] = {"applied": [], "sums": [], "skipped": []}
+
+    def observed(loss: Tensor) -> None:
+        outcome = hook.observe(loss)
+        if outcome.action:
+            said["applied"].append([outcome.step, outcome.action, outcome.next_step, outcome.rolled_back])
+        said["sums"].append(checksum(training.model))
+
+    for step in range(60):
+        if step == 20 and rank == 0:
+            order(hook, LowerLearningRate(factor=0.5))
+        before = checksum(training.model)
+        training.spoil = float("nan") if (step, rank) == (40, 1) else 1.0
+        loss = training.step()
+        if step == 40:
+            said["kept out"] = checksum(training.model) == before
+        observed(loss)
+    with Join([training.model]):
+        for step in range(12 if rank == 0 else 5):
+            if step == 8 and rank == 0:
+                order(hook, LowerLearningRate(factor=0.25))
+            observed(training.step())
+    hook.close()
+    said["answers"] = [[one.status, one.action, one.reason] for one in voices.of(Acknowledgement)]
+    said["remarks"] = [[one.detector, one.message] for one in voices.of(Finding)]
+    said["scale"] = hook.lr_scale
+    return said
+
+
+def test_a_bad_batch_and_uneven_inputs_hang_nobody_and_part_nobody(tmp_path: Path) -> None:
+    said = run_ranks(awkward_moments, tmp_path)
+    first, second = said[0], said[1]
+    assert first["sums"][:65] == second["sums"]
+    assert first["kept out"]
+    assert second["kept out"]
+    assert first["applied"] == second["applied"]
+    assert first["applied"][0][1] == "lower_learning_rate"
+    assert first["scale"] == second["scale"]
+    [where] = [message for detector, message in first["remarks"] if detector == "first_nonfinite_rank"]
+    assert where == "At step 40, the loss of rank 1 is not finite; it is on the other ranks."
+    status, action, reason = first["answers"][-1]
+    assert (status, action) == ("refused", "lower_learning_rate")
+    assert "rank 1 did not" in reason
+
+
+def dies_over_a_command(rank: int, folder: Path) -> dict[str, Any]:
+    """Rank 1 is killed between the commit and its own application."""
+    attachment.PATIENCE = Patience(silence_seconds=2, grace_seconds=1)
+    training = DataParallel(rank)
+    hook = training.attach(mode="act", checkpoints=folder / "checkpoints")
+    said: dict[str, Any] = {"attempt": hook.attempt, "begins": hook.next_step, "run": str(hook.run_id)}
+    said["sum"] = checksum(training.model)
+    if rank == 1:
+        hook._boundary._carry_out = lambda prepared: os._exit(9)  # type: ignore[method-assign]
+    try:
+        for step in hook.steps(60):
+            if step == 30 and rank == 0:
+                order(hook, LowerLearningRate(factor=0.5))
+            hook.observe(training.step())
+    except client_hook.TrainingHalted as halted:
+        said["halted"] = halted.reason
+        said["status"] = halted.report["acknowledgement"]["status"]
+    # Killed as well: the journal still says that the run is under way.
+    return said
+
+
+def goes_on(rank: int, folder: Path) -> dict[str, Any]:
+    training = DataParallel(rank)
+    hook = training.attach(mode="act", checkpoints=folder / "checkpoints")
+    said = {"attempt": hook.attempt, "begins": hook.next_step, "run": str(hook.run_id), "scale": hook.lr_scale}
+    said["sum"] = checksum(training.model)
+    for _ in hook.steps(hook.next_step + 3):
+        hook.observe(training.step())
+    said["end"] = checksum(training.model)
+    said["revision"] = hook._training.position.revision
+    hook.close()
+    return said
+
+
+def test_a_rank_that_dies_over_a_command_halts_the_others_and_the_run_is_taken_up_whole(tmp_path: Path) -> None:
+    said = run_ranks(dies_over_a_command, tmp_path, may_die=(1,))
+    assert set(said) == {0}
+    assert said[0]["status"] == "failed"
+    assert "The ranks have parted, so the training halts: rank 1 has given no sign of life" in said[0]["halted"]
+    journal = tmp_path / "checkpoints" / "journal.json"
+    # As `kill -9` at that moment would have left it.
+    journal.write_text(journal.read_text().replace('"state": "halted"', '"state": "running"'))
+    (tmp_path / "said-0.json").unlink()
+    again = run_ranks(goes_on, tmp_path)
+    assert again[0] == again[1]
+    assert again[0]["run"] == said[0]["run"]
+    assert (again[0]["attempt"], again[0]["begins"] > 0) == (1, True)
+
+
+def cannot_attach(rank: int, folder: Path) -> str:
+    training = DataParallel(rank)
+    if rank == 1:
+        with torch.no_grad():
+            training.model.module[0].weight.add_(1.0)
+    try:
+        training.attach(mode="act", checkpoints=folder / "checkpoints").close()
+    except client_hook.AttachError as error:
+        return str(error)
+    return ""
+
+
+def test_ranks_attach_together_or_not_at_all(tmp_path: Path) -> None:
+    said = run_ranks(cannot_attach, tmp_path)
+    assert said[0].startswith("the parameters of rank 1 are not those of rank 0")
+    assert said[1].startswith("the ranks attach together or not at all, and rank 0 could not attach: the parameters of")
