@@ -68,12 +68,25 @@ class Settings(BaseModel):
     notify_file: str = ""
     """A YAML file of further receivers and of routes, see `monitor_server.receivers`."""
     housekeeping_seconds: Seconds = 5.0
+    retention: Mapping[str, Annotated[float, Field(gt=0, le=36_500)]] = {}
+    """Days after its end for which a run's single observations are kept, by project; ``*`` stands for every project
+    that is not named. As a variable: ``demo=30,*=365``. Empty: for ever."""
 
     @field_validator("database")
     @classmethod
     def _known_database(cls, value: str) -> str:
         parse_database_url(value)
         return value
+
+    @field_validator("retention", mode="before")
+    @classmethod
+    def _days_by_project(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        wishes = [wish.rpartition("=") for wish in value.split(",") if wish.strip()]
+        if any(not project.strip() for project, _, _ in wishes):
+            raise ValueError("names no project; write project=days, with commas between them, * for every other")
+        return {project.strip(): days for project, _, days in wishes}
 
     @field_validator("webhook_url", "public_url")
     @classmethod

@@ -17,8 +17,8 @@ from monitor_server.answers import (
 from monitor_server.api.cursors import read_step_cursor, step_cursor
 from monitor_server.api.problems import refused_field
 from monitor_server.api.service import Limit, Serving, answer
-from monitor_server.storage import observations
-from monitor_server.storage.observations import Bucket
+from monitor_server.storage import buckets, observations
+from monitor_server.storage.buckets import Bucket
 from trainguard.wire import STANDARD_SIGNALS
 from trainguard.wire.base import Attempt, Step
 
@@ -49,7 +49,7 @@ def chart(
             message = f"{name!r} cannot be drawn; known are {', '.join(STANDARD_SIGNALS)}"
             raise refused_field(422, "invalid_request", "signals", message)
     with service.reading(run_id) as (connection, _):
-        buckets = observations.buckets(
+        found = buckets.read(
             connection,
             run_id,
             signals=names,
@@ -59,10 +59,10 @@ def chart(
             to_step=to_step,
         )
     by_attempt: dict[int, list[Bucket]] = {}
-    for bucket in buckets:
+    for bucket in found:
         by_attempt.setdefault(bucket.attempt, []).append(bucket)
-    found = [_columns(number, mine, names) for number, mine in by_attempt.items()]
-    return answer(ObservationBuckets(run_id=run_id, attempts=found))
+    told = [_columns(number, mine, names) for number, mine in by_attempt.items()]
+    return answer(ObservationBuckets(run_id=run_id, attempts=told))
 
 
 @router.get("/runs/{run_id}/observations/rows", response_model=ObservationRows)
@@ -95,18 +95,18 @@ def rows(
     return answer(ObservationRows(rows=told, next=further))
 
 
-def _columns(attempt: int, buckets: list[Bucket], names: list[str]) -> AttemptBuckets:
+def _columns(attempt: int, found: list[Bucket], names: list[str]) -> AttemptBuckets:
     return AttemptBuckets(
         attempt=attempt,
-        first_steps=[bucket.first_step for bucket in buckets],
-        last_steps=[bucket.last_step for bucket in buckets],
-        counts=[bucket.count for bucket in buckets],
+        first_steps=[bucket.first_step for bucket in found],
+        last_steps=[bucket.last_step for bucket in found],
+        counts=[bucket.count for bucket in found],
         signals={
             name: SignalBuckets(
-                minimum=[bucket.minimum.get(name) for bucket in buckets],
-                maximum=[bucket.maximum.get(name) for bucket in buckets],
-                mean=[bucket.mean.get(name) for bucket in buckets],
-                nan_count=[bucket.nan_count.get(name, 0) for bucket in buckets],
+                minimum=[bucket.minimum.get(name) for bucket in found],
+                maximum=[bucket.maximum.get(name) for bucket in found],
+                mean=[bucket.mean.get(name) for bucket in found],
+                nan_count=[bucket.nan_count.get(name, 0) for bucket in found],
             )
             for name in names
         },

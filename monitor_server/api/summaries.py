@@ -7,7 +7,7 @@ import math
 from sqlalchemy import Connection
 
 from monitor_server.answers import RecentLoss, RunDetail, RunSummary
-from monitor_server.storage import RunRow, incidents, observations
+from monitor_server.storage import RunRow, buckets, incidents
 from trainguard.wire import IncidentReport
 
 RECENT_STEPS = 1000
@@ -64,7 +64,7 @@ def recent_loss(connection: Connection, row: RunRow, points: int) -> RecentLoss:
     """The loss of the attempt's last `RECENT_STEPS` steps in at most about ``points`` points."""
     if row.last_step is None:
         return RecentLoss(steps=[], values=[])
-    buckets = observations.buckets(
+    found = buckets.read(
         connection,
         row.run_id,
         signals=["loss"],
@@ -74,6 +74,6 @@ def recent_loss(connection: Connection, row: RunRow, points: int) -> RecentLoss:
         to_step=row.last_step,
     )
     return RecentLoss(
-        steps=[bucket.last_step for bucket in buckets],
-        values=[bucket.mean.get("loss", math.nan) for bucket in buckets],
+        steps=[bucket.last_step for bucket in found],
+        values=[bucket.mean.get("loss", math.nan) for bucket in found],
     )

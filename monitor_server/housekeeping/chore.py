@@ -29,3 +29,6 @@ class Chore:
     work: Callable[[Desk], int]
     every_seconds: float = 0.0
     """At most so often; 0 means at every round."""
+    pieces: int = 1
+    """Done again while there is something to do, at most so many times a round, each time in a transaction of its own:
+    a long work that lets envelopes pass between."""

@@ -9,13 +9,17 @@ from collections.abc import Callable, Sequence
 from monitor_server.housekeeping.chore import Chore, Desk
 from monitor_server.housekeeping.table import CHORES
 from monitor_server.settings import Settings
-from monitor_server.storage import Database, DatabaseUnavailable
+from monitor_server.storage import Database, DatabaseUnavailable, Election
 
 logger = logging.getLogger(__name__)
 
 
+PAUSE_SECONDS = 0.02
+"""Between two pieces of a chore, so that envelopes which wait for the writer of SQLite come first."""
+
+
 class Housekeeper:
-    """One thread per process."""
+    """One thread per process; of all processes over one database, the elected one works."""
 
     def __init__(
         self,
@@ -26,6 +30,7 @@ class Housekeeper:
         chores: Sequence[Chore] = CHORES,
     ) -> None:
         self._database = database
+        self._election = Election(database)
         self._settings = settings
         self._clock = clock
         self._chores = chores
@@ -43,17 +48,22 @@ class Housekeeper:
         self._closing.set()
         if self._thread.is_alive():
             self._thread.join(timeout_seconds)
+        self._election.resign()
 
     def do_round(self) -> None:
-        """Do every chore that is due. One that fails keeps none of the others from being done."""
+        """Do every chore that is due, if elected. One that fails keeps none of the others from being done."""
+        try:
+            if not self._election.is_won():
+                return
+        except DatabaseUnavailable as error:
+            logger.warning("housekeeping waits: %s", error)
+            return
         for chore in self._chores:
             now = self._clock()
             if now - self._done_at.get(chore.name, float("-inf")) < chore.every_seconds:
                 continue
             try:
-                with self._database.write() as connection:
-                    desk = Desk(connection, self._settings, now, self._started_at)
-                    done = chore.work(desk)
+                done = self._do(chore, now)
             except DatabaseUnavailable as error:
                 logger.warning("chore %r waits: %s", chore.name, error)
             except Exception:
@@ -62,6 +72,18 @@ class Housekeeper:
                 self._done_at[chore.name] = now
                 if done:
                     logger.info("chore %r: %d", chore.name, done)
+
+    def _do(self, chore: Chore, now: float) -> int:
+        done = 0
+        for piece in range(chore.pieces):
+            if piece and self._closing.wait(PAUSE_SECONDS):
+                break
+            with self._database.write() as connection:
+                more = chore.work(Desk(connection, self._settings, now, self._started_at))
+            done += more
+            if not more:
+                break
+        return done
 
     def _work(self) -> None:
         while not self._closing.wait(self._settings.housekeeping_seconds):

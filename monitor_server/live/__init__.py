@@ -10,5 +10,6 @@ from monitor_server.live.feed import EventFeed
 from monitor_server.live.lineage import lineage
 from monitor_server.live.live_run import LiveRun, begin_attempt, recall
 from monitor_server.live.memory import LiveMemory
+from monitor_server.live.rolling import Rolling
 
-__all__ = ["EventFeed", "LiveMemory", "LiveRun", "begin_attempt", "lineage", "recall"]
+__all__ = ["EventFeed", "LiveMemory", "LiveRun", "Rolling", "begin_attempt", "lineage", "recall"]

@@ -10,6 +10,7 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from monitor_server.live.lineage import lineage
+from monitor_server.live.rolling import Rolling
 from monitor_server.storage import RunRow, attempts, observations, snapshots
 from monitor_server.storage.observations import Stretch
 from trainguard import __version__
@@ -41,6 +42,8 @@ class LiveRun:
     """Observations seen since the latest snapshot."""
     checkpoints: Sequence[CheckpointReport] | None = None
     """The run's checkpoints at this version, where they were asked for."""
+    rolling: Rolling | None = None
+    """The open roll-ups, where an observation has come since this memory was made."""
 
     def see(self, rows: Iterable[Observation]) -> list[Finding]:
         """Show observations of this attempt to the detectors, in order; what they say."""

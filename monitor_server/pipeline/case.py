@@ -34,6 +34,8 @@ class Case:
     """In force after this envelope."""
     fresh: tuple[Observation, ...] = ()
     """New observations that the detectors are to see, in order."""
+    late: tuple[Observation, ...] = ()
+    """Observations that came too late for that: history, recorded beside what is long summed up."""
     stored: int = 0
     """Observations that were new to the database, judged or not."""
     lost: int = 0

@@ -10,8 +10,9 @@ from uuid import UUID
 from sqlalchemy import Connection
 from typing_extensions import ParamSpec
 
-from monitor_server.storage import observations, runs, senders
+from monitor_server.storage import observations, rollups, runs, senders
 from monitor_server.storage.observations import PackedRow
+from monitor_server.storage.rollups import PackedRollup
 from monitor_server.storage.senders import SenderRow
 
 Arguments = ParamSpec("Arguments")
@@ -23,6 +24,8 @@ class Ledger:
 
     observations: list[PackedRow] = field(default_factory=list)
     """Rows that are new by construction: steps beyond the last one of the attempt in force."""
+    rollups: list[PackedRollup] = field(default_factory=list)
+    """Buckets that are complete."""
     senders: dict[tuple[UUID, UUID], SenderRow] = field(default_factory=dict)
     """By (run, sender)."""
     runs: dict[UUID, dict[str, Any]] = field(default_factory=dict)
@@ -42,6 +45,7 @@ class Ledger:
     def take_over(self, page: Ledger) -> None:
         """Add what another ledger holds, as later than all that is here."""
         self.observations += page.observations
+        self.rollups += page.rollups
         self.senders |= page.senders
         for run_id, values in page.runs.items():
             self.runs[run_id] = self.runs.get(run_id, {}) | values
@@ -53,8 +57,9 @@ class Ledger:
         Raises what the database raises; an `IntegrityError` where an observation was not new after all.
         """
         observations.add_new(connection, self.observations)
+        rollups.add_new(connection, self.rollups)
         senders.save_all(connection, self.senders, now)
         runs.change_all(connection, self.runs)
         for write in self.others:
             write(connection)
-        self.observations, self.senders, self.runs, self.others = [], {}, {}, []
+        self.observations, self.rollups, self.senders, self.runs, self.others = [], [], {}, {}, []

@@ -67,6 +67,7 @@ def record(case: Case, bench: Bench) -> Case:
         # A trainer of an abandoned attempt knows nothing of the revision in force.
         revision=max(case.run.revision, envelope.revision) if case.is_current else case.run.revision,
         fresh=tuple(row for row, judged in rows if judged),
+        late=tuple(row for row, judged in rows if not judged),
         stored=stored,
         rollbacks=rollbacks,
         acknowledgements=tuple(answers),

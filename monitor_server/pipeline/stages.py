@@ -12,6 +12,7 @@ from monitor_server.pipeline.issue import issue
 from monitor_server.pipeline.judge import assess, conclude, judged_by
 from monitor_server.pipeline.record import record
 from monitor_server.pipeline.refusals import UnknownRun
+from monitor_server.pipeline.roll_up import roll_up
 from monitor_server.pipeline.settle import settle
 from monitor_server.storage import RunRow
 from trainguard import policy
@@ -20,6 +21,7 @@ from trainguard.wire import Envelope
 STAGES: tuple[Stage, ...] = (
     record,
     detect,
+    roll_up,
     assess,
     # follow → correlate → diagnose → suppress → decide, the very functions that the trainer's local brain runs
     *(judged_by(stage) for stage in policy.STAGES),

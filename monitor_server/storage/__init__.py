@@ -8,7 +8,8 @@ its key begins with `run_id`.
 """
 
 from monitor_server.storage.database import Database, DatabaseUnavailable
+from monitor_server.storage.election import Election
 from monitor_server.storage.runs import RunRow
 from monitor_server.storage.schema import SchemaError
 
-__all__ = ["Database", "DatabaseUnavailable", "RunRow", "SchemaError"]
+__all__ = ["Database", "DatabaseUnavailable", "Election", "RunRow", "SchemaError"]

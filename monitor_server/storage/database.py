@@ -100,7 +100,7 @@ class Database:
 
         Raises `DatabaseUnavailable` when the database is away or stays locked.
         """
-        with self._translated():
+        with self.translated():
             if not self.is_sqlite:
                 with self.engine.begin() as connection:
                     yield connection
@@ -125,7 +125,7 @@ class Database:
 
         Raises `DatabaseUnavailable` when the database is away.
         """
-        with self._translated(), self.engine.connect() as connection:
+        with self.translated(), self.engine.connect() as connection:
             if not self.is_sqlite:
                 connection = connection.execution_options(isolation_level="REPEATABLE READ")
             with connection.begin():
@@ -163,7 +163,8 @@ class Database:
                 wake()
 
     @contextmanager
-    def _translated(self) -> Iterator[None]:
+    def translated(self) -> Iterator[None]:
+        """Turn what a driver raises of the database itself into `DatabaseUnavailable`."""
         try:
             yield
         except (DatabaseError, InterfaceError, PoolTimeout) as error:
@@ -186,6 +187,8 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
     connection.isolation_level = None
     cursor = connection.cursor()
     try:
+        # Only a file without any table takes it: what retention frees can be given back a few pages at a time.
+        cursor.execute("PRAGMA auto_vacuum=INCREMENTAL")
         cursor.execute("PRAGMA journal_mode=WAL")
         # A receipt says "it is in the database". NORMAL survives a killed process, but in WAL mode it does not
         # sync at commit, so a power cut could take back what was acknowledged. Group commit pays for FULL.

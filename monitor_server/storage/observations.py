@@ -9,7 +9,7 @@ from itertools import repeat
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, func, select, tuple_
+from sqlalchemy import Connection, select, tuple_
 from sqlalchemy.engine import Row
 
 from monitor_server.storage.column_types import dump_document
@@ -137,81 +137,6 @@ def replay(connection: Connection, run_id: UUID, stretch: Stretch, *, newest: in
     rows = connection.execute(statement.order_by(observations.c.step.desc()).limit(newest)).all()
     for row in reversed(rows):
         yield _observation(row)
-
-
-@dataclass(frozen=True, slots=True)
-class Bucket:
-    """Neighbouring steps of one attempt, summed up so that no spike and no NaN is lost."""
-
-    attempt: int
-    first_step: int
-    last_step: int
-    count: int
-    minimum: dict[str, float]
-    maximum: dict[str, float]
-    mean: dict[str, float]
-    nan_count: dict[str, int]
-
-
-def buckets(
-    connection: Connection,
-    run_id: UUID,
-    *,
-    signals: Sequence[str],
-    points: int,
-    attempt: int | None = None,
-    from_step: int | None = None,
-    to_step: int | None = None,
-) -> list[Bucket]:
-    """At most about ``points`` buckets per attempt over the steps asked for, in order of (attempt, step).
-
-    ``signals`` are names of `SIGNAL_BITS`. A signal that no step of a bucket measured is absent from its dictionaries.
-    """
-    mine = [observations.c.run_id == run_id]
-    if attempt is not None:
-        mine.append(observations.c.attempt == attempt)
-    if from_step is not None:
-        mine.append(observations.c.step >= from_step)
-    if to_step is not None:
-        mine.append(observations.c.step <= to_step)
-    extent = select(func.min(observations.c.step), func.max(observations.c.step)).where(*mine)
-    low, high = connection.execute(extent).one()
-    if low is None:
-        return []
-    width = max(1, math.ceil((high - low + 1) / points))
-    place = ((observations.c.step - low) // width).label("place")
-    summaries: list[Any] = []
-    for name in signals:
-        column = observations.c[name]
-        is_nan = (observations.c.nan_mask // (1 << SIGNAL_BITS[name])) % 2
-        summaries += [func.min(column), func.max(column), func.avg(column), func.sum(is_nan)]
-    statement = (
-        select(
-            observations.c.attempt,
-            func.min(observations.c.step),
-            func.max(observations.c.step),
-            func.count(),
-            *summaries,
-        )
-        .where(*mine)
-        .group_by(observations.c.attempt, place)
-        .order_by(observations.c.attempt, func.min(observations.c.step))
-    )
-    return [_bucket(row, signals) for row in connection.execute(statement)]
-
-
-def _bucket(row: Any, signals: Sequence[str]) -> Bucket:
-    bucket = Bucket(row[0], row[1], row[2], row[3], {}, {}, {}, {})
-    for index, name in enumerate(signals):
-        minimum, maximum, mean, nan_count = row[4 + 4 * index : 8 + 4 * index]
-        if minimum is not None:
-            bucket.minimum[name] = minimum
-            bucket.maximum[name] = maximum
-            # SQLite answers NULL to the mean of +inf and -inf, PostgreSQL NaN.
-            bucket.mean[name] = math.nan if mean is None else mean
-        if nan_count:
-            bucket.nan_count[name] = int(nan_count)
-    return bucket
 
 
 def extra_names(connection: Connection, run_id: UUID) -> list[str]:

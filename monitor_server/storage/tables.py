@@ -53,6 +53,15 @@ SQLite stores NaN as NULL, which means *not measured*. So a NaN is NULL with its
 alike. A bit is part of the stored data: it never changes, and a new column takes the next one.
 """
 
+ROLLED_UP: dict[str, type[Double[float]] | type[Integer]] = {
+    "minimum": Double,
+    "maximum": Double,
+    "mean": Double,
+    "count": Integer,
+    "nans": Integer,
+}
+"""What a roll-up keeps of a signal, in a column each."""
+
 
 def _run_id() -> Column[object]:
     return Column("run_id", Uuid(), ForeignKey("runs.run_id", ondelete="CASCADE"), primary_key=True, nullable=False)
@@ -132,6 +141,24 @@ observations = Table(
     Column("judged", Boolean(create_constraint=False), nullable=False),
     *(Column(name, Double) for name in SIGNAL_BITS),
     Column("nan_mask", BigInteger, nullable=False, server_default=text("0")),
+    Column("extra", Document),
+    sqlite_with_rowid=False,
+)
+
+rollups = Table(
+    "rollups",
+    metadata,
+    _run_id(),
+    Column("attempt", Integer, primary_key=True, autoincrement=False),
+    # steps in a bucket: of every width the bucket number `bucket` begins at step `bucket * width`
+    Column("width", Integer, primary_key=True, autoincrement=False),
+    Column("bucket", BigInteger, primary_key=True, autoincrement=False),
+    Column("first_step", BigInteger, nullable=False),
+    Column("last_step", BigInteger, nullable=False),
+    Column("observations", Integer, nullable=False),
+    # of the numbers: smallest, largest, mean, how many; and how many were NaN. Infinities are numbers here.
+    *(Column(f"{name}_{part}", kind) for name in SIGNAL_BITS for part, kind in ROLLED_UP.items()),
+    # the same five of every other signal, by its name
     Column("extra", Document),
     sqlite_with_rowid=False,
 )

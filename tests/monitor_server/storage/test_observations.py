@@ -8,11 +8,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from monitor_server.storage import Database, observations, runs
-from monitor_server.storage.observations import Bucket
+from monitor_server.storage import Database, attempts, observations, runs
+from monitor_server.storage import buckets as charts
+from monitor_server.storage.buckets import Bucket
 from monitor_server.storage.tables import SIGNAL_BITS
 from tests.monitor_server.service import Trainer
-from trainguard.wire import STANDARD_SIGNALS, Observation
+from trainguard.wire import STANDARD_SIGNALS, AttemptReport, Observation
 
 numbers = st.one_of(st.none(), st.floats())
 
@@ -21,6 +22,9 @@ def add(database: Database, rows: list[Observation]) -> Trainer:
     trainer = Trainer()
     with database.write() as connection:
         runs.register(connection, trainer.description(), 1.0)
+        for attempt in {row.attempt for row in rows}:
+            report = AttemptReport(attempt=attempt, start_step=0, reason="start", began_at=1.0)
+            attempts.assume(connection, trainer.run_id, report)
         observations.add(connection, trainer.run_id, [(row, True) for row in rows])
     return trainer
 
@@ -38,7 +42,7 @@ def shown(one: Observation) -> dict[str, str]:
 
 def buckets(database: Database, trainer: Trainer, **wanted: object) -> list[Bucket]:
     with database.read() as connection:
-        return observations.buckets(connection, trainer.run_id, **{"signals": ["loss"], **wanted})  # type: ignore[arg-type]
+        return charts.read(connection, trainer.run_id, **{"signals": ["loss"], **wanted})  # type: ignore[arg-type]
 
 
 def test_every_standard_signal_has_a_column_and_keeps_its_bit() -> None:

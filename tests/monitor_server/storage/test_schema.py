@@ -36,6 +36,14 @@ def test_up_and_down_and_up_with_rows_in_the_tables(empty_address: str) -> None:
     service.send(trainer.envelope(blocks=[block_of(1, 200, [math.nan, 1.0], **{"my/metric": [1.0, None]})]))
     service.stop()
 
+    # One step down and up: what the newer table held is lost, and everything else goes on.
+    schema.downgrade(database, "0002")
+    schema.upgrade(database)
+    assert differences(database) == []
+    service = Service(Settings(database=empty_address), Clock())
+    service.send(trainer.envelope(blocks=[block_of(1, 1_000, [1.0] * 70)]))
+    service.stop()
+
     schema.downgrade(database, "base")
     with database.read() as connection:
         assert schema.current_revision(connection) is None

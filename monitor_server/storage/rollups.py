@@ -1,0 +1,284 @@
+"""Roll-ups: neighbouring steps of an attempt summed up in buckets of rising width, so that a chart reads few rows.
+
+A bucket is written once, when a step beyond it has come (`monitor_server.live.rolling` gathers it until then), in the
+transaction of its observations. So whatever lies before the last bucket of a width is in the buckets of that
+width, and the rest is in those of the next smaller one, down to the observations themselves. Observations that
+are older than this have none, and are read as they are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, and_, delete, exists, func, select
+
+from monitor_server.storage.column_types import dump_document
+from monitor_server.storage.tables import ROLLED_UP, SIGNAL_BITS, observations, rollups
+from monitor_server.storage.upsert import insert_or_replace
+
+WIDTHS = (32, 128, 512, 2048, 8192, 32_768, 131_072, 524_288)
+"""Steps in a bucket. A chart reads the widest that fits twice into a point: up to eight buckets a point."""
+
+PackedRollup = tuple[Any, ...]
+"""A row in the order of `_PACKED`, as the drivers take it."""
+_PARTS = tuple(ROLLED_UP)
+_PACKED = (
+    "run_id", "attempt", "width", "bucket", "first_step", "last_step", "observations",
+    *(f"{name}_{part}" for name in SIGNAL_BITS for part in _PARTS), "extra",
+)  # fmt: skip
+_INSERT_PACKED = f"INSERT INTO rollups ({', '.join(_PACKED)}) VALUES ({', '.join('?' * len(_PACKED))})"
+_COPY_PACKED = f"COPY rollups ({', '.join(_PACKED)}) FROM STDIN"
+_NOTHING = (None, None, None, None, None)
+
+
+@dataclass(slots=True)
+class Summary:
+    """One signal over some steps."""
+
+    minimum: float
+    maximum: float
+    total: float
+    count: int
+    """Of the numbers that were measured, infinities among them."""
+    nans: int
+
+    @classmethod
+    def of(cls, column: Sequence[float | None]) -> Summary:
+        """Of a column as the wire has it: None where nothing was measured."""
+        try:
+            total: float = sum(column)  # type: ignore[arg-type]
+        except TypeError:
+            total = math.nan
+        if total != total:
+            return cls._of_gaps(column)
+        return cls(min(column), max(column), total, len(column), 0)  # type: ignore[type-var, arg-type]
+
+    @classmethod
+    def _of_gaps(cls, column: Sequence[float | None]) -> Summary:
+        told = [value for value in column if value is not None]
+        values = [value for value in told if value == value]
+        lowest, highest = (min(values), max(values)) if values else (math.inf, -math.inf)
+        return cls(lowest, highest, sum(values), len(values), len(told) - len(values))
+
+    def add(self, later: Summary) -> None:
+        """Take in the same signal over further steps."""
+        if later.minimum < self.minimum:
+            self.minimum = later.minimum
+        if later.maximum > self.maximum:
+            self.maximum = later.maximum
+        self.total += later.total
+        self.count += later.count
+        self.nans += later.nans
+
+    def parts(self) -> tuple[float | None, float | None, float | None, int, int]:
+        """In the order of `ROLLED_UP`."""
+        if not self.count:
+            return None, None, None, 0, self.nans
+        mean = self.total / self.count
+        # SQLite stores NaN as NULL, PostgreSQL as NaN: both read back as the mean of infinities of both signs.
+        return self.minimum, self.maximum, None if mean != mean else mean, self.count, self.nans
+
+    @classmethod
+    def read(cls, parts: Sequence[Any]) -> Summary:
+        """From what `parts` gave."""
+        minimum, maximum, mean, count, nans = parts
+        if not count:
+            return cls(math.inf, -math.inf, 0.0, 0, nans)
+        return cls(float(minimum), float(maximum), math.nan if mean is None else float(mean) * count, count, nans)
+
+
+@dataclass(slots=True)
+class Stretch:
+    """Some steps of an attempt: a bucket, or part of one."""
+
+    first_step: int
+    last_step: int
+    observations: int
+    signals: dict[str, Summary] = field(default_factory=dict)
+
+    def add(self, later: Stretch) -> None:
+        """Take in the steps that follow."""
+        self.last_step = later.last_step
+        self.observations += later.observations
+        mine = self.signals
+        for name, summary in later.signals.items():
+            known = mine.get(name)
+            if known is None:
+                mine[name] = Summary(summary.minimum, summary.maximum, summary.total, summary.count, summary.nans)
+            else:
+                known.add(summary)
+
+
+def pack(run_id: UUID, attempt: int, width: int, stretch: Stretch) -> PackedRollup:
+    """A bucket as the drivers take it."""
+    signals = stretch.signals
+    columns: list[Any] = []
+    for name in SIGNAL_BITS:
+        summary = signals.get(name)
+        columns += _NOTHING if summary is None else summary.parts()
+    others = {name: summary.parts() for name, summary in signals.items() if name not in SIGNAL_BITS}
+    bucket = stretch.first_step // width
+    keys = run_id.hex, attempt, width, bucket, stretch.first_step, stretch.last_step, stretch.observations
+    return (*keys, *columns, dump_document(others) if others else None)
+
+
+def add_new(connection: Connection, rows: Sequence[PackedRollup]) -> None:
+    """Insert buckets that are known to be new."""
+    if not rows:
+        return
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql(_INSERT_PACKED, list(rows))
+        return
+    driver: Any = connection.connection.driver_connection
+    with driver.cursor() as cursor, cursor.copy(_COPY_PACKED) as copy:
+        for row in rows:
+            copy.write_row(row)
+
+
+def replace(connection: Connection, rows: Sequence[PackedRollup]) -> None:
+    """Insert buckets; where one is there already, the new one takes its place."""
+    if not rows:
+        return
+    keys = rollups.c.run_id, rollups.c.attempt, rollups.c.width, rollups.c.bucket
+    for row in rows:
+        mine = dict(zip(_PACKED, row))
+        connection.execute(
+            delete(rollups).where(keys[0] == UUID(row[0]), *(key == mine[key.name] for key in keys[1:]))
+        )
+    add_new(connection, rows)
+
+
+def open_stretches(connection: Connection, run_id: UUID, attempt: int, last_step: int) -> list[Stretch | int]:
+    """What was gathered for the bucket of each width that is still open after ``last_step``.
+
+    The first is of the observations themselves; the others of the buckets of the width below that have closed. A
+    number is that of a bucket which must never be written, because some of its steps are older than roll-ups.
+    """
+    first = _of_observations(connection, run_id, attempt, last_step // WIDTHS[0] * WIDTHS[0], last_step)
+    stretches: list[Stretch | int] = [first]
+    # Where that begins which the next width will be given.
+    coming = first.first_step
+    for below, width in pairwise(WIDTHS):
+        newest = (
+            select(rollups)
+            .where(rollups.c.run_id == run_id, rollups.c.attempt == attempt, rollups.c.width == below)
+            .order_by(rollups.c.bucket.desc())
+            .limit(width // below)
+        )
+        closed = [_stretch(row) for row in connection.execute(newest)]
+        mine = [one for one in reversed(closed) if one.first_step // width == closed[0].first_step // width]
+        begins = mine[0].first_step if mine else coming
+        start = begins // width * width
+        if begins > start and _has_observations(connection, run_id, attempt, start, begins):
+            stretches.append(begins // width)
+            coming = start + width
+            continue
+        stretches.append(_together(mine, begins))
+        coming = begins
+    return stretches
+
+
+def _together(parts: Sequence[Stretch], first_step: int) -> Stretch:
+    together = Stretch(parts[0].first_step if parts else first_step, first_step - 1, 0)
+    for part in parts:
+        together.add(part)
+    return together
+
+
+def rebuild(connection: Connection, run_id: UUID, attempt: int, steps: Iterable[int]) -> None:
+    """Sum up again the buckets that were written already and to which ``steps`` have been added since."""
+    touched = set(steps)
+    for level, width in enumerate(WIDTHS):
+        mine = and_(rollups.c.run_id == run_id, rollups.c.attempt == attempt, rollups.c.width == width)
+        edges = select(func.min(rollups.c.bucket), func.max(rollups.c.bucket)).where(mine)
+        first, last = connection.execute(edges).one()
+        if first is None:
+            return
+        rows = []
+        for bucket in sorted({step // width for step in touched}):
+            if not first <= bucket <= last:
+                continue
+            start = bucket * width
+            stretch = (
+                _of_rollups(connection, run_id, attempt, WIDTHS[level - 1], start, start + width)
+                if level
+                else _of_observations(connection, run_id, attempt, start, start + width - 1)
+            )
+            rows.append(_values(run_id, attempt, width, stretch))
+        insert_or_replace(connection, rollups, rows)
+
+
+def _of_observations(connection: Connection, run_id: UUID, attempt: int, from_step: int, to_step: int) -> Stretch:
+    columns = [observations.c[name] for name in SIGNAL_BITS]
+    statement = (
+        select(observations.c.step, observations.c.nan_mask, observations.c.extra, *columns)
+        .where(
+            observations.c.run_id == run_id,
+            observations.c.attempt == attempt,
+            observations.c.step >= from_step,
+            observations.c.step <= to_step,
+        )
+        .order_by(observations.c.step)
+    )
+    rows = connection.execute(statement).all()
+    if not rows:
+        return Stretch(from_step, from_step - 1, 0)
+    signals: dict[str, Summary] = {}
+    for index, (name, bit) in enumerate(SIGNAL_BITS.items()):
+        column = [math.nan if row[1] >> bit & 1 else row[3 + index] for row in rows]
+        if any(value is not None for value in column):
+            signals[name] = Summary.of(column)
+    others = {name for row in rows for name in row[2] or ()}
+    for name in sorted(others):
+        told = [(row[2] or {}).get(name) for row in rows]
+        signals[name] = Summary.of([None if value is None else float(value) for value in told])
+    return Stretch(rows[0][0], rows[-1][0], len(rows), signals)
+
+
+def _of_rollups(
+    connection: Connection, run_id: UUID, attempt: int, width: int, from_step: int, before_step: int
+) -> Stretch:
+    statement = (
+        select(rollups)
+        .where(
+            rollups.c.run_id == run_id,
+            rollups.c.attempt == attempt,
+            rollups.c.width == width,
+            rollups.c.bucket >= from_step // width,
+            rollups.c.bucket < before_step // width,
+        )
+        .order_by(rollups.c.bucket)
+    )
+    return _together([_stretch(row) for row in connection.execute(statement)], from_step)
+
+
+def _has_observations(connection: Connection, run_id: UUID, attempt: int, from_step: int, before_step: int) -> bool:
+    any_there = exists().where(
+        observations.c.run_id == run_id,
+        observations.c.attempt == attempt,
+        observations.c.step >= from_step,
+        observations.c.step < before_step,
+    )
+    return bool(connection.execute(select(any_there)).scalar_one())
+
+
+def _stretch(row: Any) -> Stretch:
+    told: Mapping[str, Any] = row._mapping
+    signals = {}
+    for name in SIGNAL_BITS:
+        if told[f"{name}_count"] is not None:
+            signals[name] = Summary.read([told[f"{name}_{part}"] for part in _PARTS])
+    for name, parts in (told["extra"] or {}).items():
+        signals[name] = Summary.read(parts)
+    return Stretch(told["first_step"], told["last_step"], told["observations"], signals)
+
+
+def _values(run_id: UUID, attempt: int, width: int, stretch: Stretch) -> dict[str, Any]:
+    packed = dict(zip(_PACKED, pack(run_id, attempt, width, stretch)))
+    others = {name: summary.parts() for name, summary in stretch.signals.items() if name not in SIGNAL_BITS}
+    return {**packed, "run_id": run_id, "extra": others or None}

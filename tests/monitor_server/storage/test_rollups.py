@@ -1,0 +1,140 @@
+"""Roll-ups: a chart tells the same with them as without, whatever came late, was cut off or was there before."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable
+
+import pytest
+from sqlalchemy import delete, func, select
+
+from monitor_server.storage import buckets, rollups
+from monitor_server.storage.buckets import Bucket
+from monitor_server.storage.rollups import WIDTHS
+from monitor_server.storage.tables import observations as observations_table
+from monitor_server.storage.tables import rollups as rollups_table
+from tests.monitor_server.service import Service, Trainer, block_of
+
+STEPS = 5_500
+
+
+def curve(count: int, seed: int = 1) -> list[float]:
+    chance = random.Random(seed)
+    losses = [2.0 + chance.gauss(0.0, 0.1) for _ in range(count)]
+    for index in range(0, count, 701):
+        losses[index] = chance.choice([math.nan, math.inf, 50.0, -3.0])
+    return losses
+
+
+def send(service: Service, trainer: Trainer, losses: list[float], piece: int = 250) -> None:
+    for start in range(0, len(losses), piece):
+        part = losses[start : start + piece]
+        ratios: list[float | None] = [value if index % 3 else None for index, value in enumerate(part)]
+        block = block_of(trainer.attempt, trainer.step, part, update_ratio=ratios, **{"my/one": part})
+        trainer.step += len(part)
+        service.send(trainer.envelope(blocks=[block]))
+
+
+def chart(service: Service, trainer: Trainer, points: int = 20, **wanted: int) -> list[Bucket]:
+    with service.database.read() as connection:
+        return buckets.read(connection, trainer.run_id, signals=["loss", "update_ratio"], points=points, **wanted)
+
+
+def without_rollups(service: Service, trainer: Trainer, points: int = 20, **wanted: int) -> list[Bucket]:
+    """The same chart with every observation read."""
+    with service.database.write() as connection:
+        kept = connection.execute(select(rollups_table)).mappings().all()
+        connection.execute(delete(rollups_table))
+        told = buckets.read(connection, trainer.run_id, signals=["loss", "update_ratio"], points=points, **wanted)
+        if kept:
+            connection.execute(rollups_table.insert(), [dict(row) for row in kept])
+    return told
+
+
+def same(one: list[Bucket], other: list[Bucket]) -> None:
+    assert len(one) == len(other)
+    for mine, theirs in zip(one, other):
+        assert (mine.attempt, mine.first_step, mine.last_step) == (theirs.attempt, theirs.first_step, theirs.last_step)
+        assert mine.count == theirs.count
+        assert mine.minimum == theirs.minimum
+        assert mine.maximum == theirs.maximum
+        assert mine.mean == pytest.approx(theirs.mean, nan_ok=True)
+        assert mine.nan_count == theirs.nan_count
+
+
+def rows_of(service: Service, width: int) -> int:
+    with service.database.read() as connection:
+        counted = select(func.count()).select_from(rollups_table).where(rollups_table.c.width == width)
+        return int(connection.execute(counted).scalar_one())
+
+
+def test_a_chart_tells_the_same_with_roll_ups_as_without(serve: Callable[..., Service]) -> None:
+    service = serve()
+    service.register(trainer := Trainer())
+    losses = curve(STEPS)
+    send(service, trainer, losses[:3_111])
+    # Another process goes on, and takes the open buckets from the database.
+    service = serve()
+    send(service, trainer, losses[3_111:])
+    assert rows_of(service, WIDTHS[0]) == STEPS // WIDTHS[0]
+    assert rows_of(service, WIDTHS[2]) == STEPS // WIDTHS[2]
+    for wanted in ({}, {"from_step": 1234, "to_step": 5_401}, {"points": 137}, {"points": 2}, {"points": STEPS}):
+        same(chart(service, trainer, **wanted), without_rollups(service, trainer, **wanted))
+    assert sum(bucket.nan_count.get("loss", 0) for bucket in chart(service, trainer)) == sum(map(math.isnan, losses))
+
+
+def test_what_comes_late_is_summed_up_as_well(service: Service) -> None:
+    service.register(trainer := Trainer())
+    first, rest = curve(600), curve(STEPS, seed=2)
+    service.send(trainer.envelope(blocks=[block_of(0, 500, first[:10])]))
+    trainer.step = 1_000
+    send(service, trainer, rest)
+    # A spool of the same attempt, with steps before and between, and of one that is long abandoned.
+    service.send(trainer.envelope(blocks=[block_of(0, 600, [40.0, math.nan, 41.0])]))
+    trainer.attempt, trainer.step = 1, 900
+    send(service, trainer, curve(5_000, seed=3))
+    service.send(trainer.envelope(attempt=0, blocks=[block_of(0, 700, first[100:200])]))
+    trainer.attempt = 1
+    send(service, trainer, curve(500, seed=4))
+    same(chart(service, trainer), without_rollups(service, trainer))
+    same(chart(service, trainer, attempt=0, points=9), without_rollups(service, trainer, attempt=0, points=9))
+
+
+def test_rows_of_before_there_were_roll_ups_are_read_as_they_are(serve: Callable[..., Service]) -> None:
+    service = serve()
+    service.register(trainer := Trainer())
+    send(service, trainer, curve(5_010))
+    with service.database.write() as connection:
+        connection.execute(delete(rollups_table))
+    service = serve()
+    send(service, trainer, curve(5_000, seed=5))
+    # No bucket was written that lacks its beginning.
+    with service.database.read() as connection:
+        narrowest = select(func.min(rollups_table.c.first_step)).where(rollups_table.c.width == WIDTHS[1])
+        assert connection.execute(narrowest).scalar_one() % WIDTHS[1] == 0
+    same(chart(service, trainer), without_rollups(service, trainer))
+
+
+def test_other_signals_are_kept_beside_and_survive_being_summed_up_again(service: Service) -> None:
+    service.register(trainer := Trainer())
+    send(service, trainer, [float(step) for step in range(100)])
+    with service.database.write() as connection:
+        every = select(rollups_table.c.bucket, rollups_table.c.extra).order_by(rollups_table.c.bucket)
+        kept = connection.execute(every).all()
+        assert kept[1][1] == {"my/one": [32.0, 63.0, 47.5, 32, 0]}
+        rollups.rebuild(connection, trainer.run_id, 0, [5, 40])
+        assert connection.execute(every).all() == kept
+
+
+def test_a_wide_chart_needs_no_observation(service: Service) -> None:
+    service.register(trainer := Trainer())
+    send(service, trainer, curve(STEPS))
+    whole = STEPS // WIDTHS[0] * WIDTHS[0]
+    before = chart(service, trainer, to_step=whole - 1)
+    with service.database.write() as connection:
+        connection.execute(delete(observations_table))
+    same(chart(service, trainer, to_step=whole - 1), before)
+    # A narrow one is as fine as what is left.
+    narrow = chart(service, trainer, points=500, from_step=64, to_step=319)
+    assert [(one.first_step, one.count) for one in narrow] == [(start, WIDTHS[0]) for start in range(64, 320, 32)]
