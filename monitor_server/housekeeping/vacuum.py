@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from monitor_server.housekeeping.chore import Desk
 
 PAGES_AT_ONCE = 500
@@ -15,5 +17,9 @@ def give_back(desk: Desk) -> int:
     # 2: the file gives back step by step.
     if not free or desk.connection.exec_driver_sql("PRAGMA auto_vacuum").scalar_one() != 2:
         return 0
-    desk.connection.exec_driver_sql(f"PRAGMA incremental_vacuum({PAGES_AT_ONCE})").all()
-    return min(free, PAGES_AT_ONCE)
+    driver: Any = desk.connection.connection.driver_connection
+    pages = min(free, PAGES_AT_ONCE)
+    for _ in range(pages):
+        # However many are named, it gives back one each time it is asked for a row, and Python asks once.
+        driver.execute("PRAGMA incremental_vacuum(1)")
+    return pages

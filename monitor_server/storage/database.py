@@ -66,6 +66,7 @@ class Database:
         self.url = parse_database_url(address)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self._writer = threading.Lock()
+        self._leavers: list[Callable[[], None]] = []
         self._listeners: list[Callable[[], None]] = []
         self._busy_timeout_seconds = busy_timeout_seconds
         options: dict[str, Any] = {"json_serializer": dump_document, "json_deserializer": load_document}
@@ -141,7 +142,7 @@ class Database:
 
         Raises `DatabaseUnavailable`.
         """
-        with self._translated(), self.engine.connect() as connection:
+        with self.translated(), self.engine.connect() as connection:
             connection = connection.execution_options(isolation_level="AUTOCOMMIT")
             try:
                 yield connection
@@ -153,8 +154,14 @@ class Database:
         with self.read() as connection:
             connection.execute(text("SELECT 1"))
 
+    def before_close(self, leave: Callable[[], None]) -> None:
+        """Call ``leave`` when the database is closed, while it can still be asked."""
+        self._leavers.append(leave)
+
     def close(self) -> None:
         """Close every idle connection."""
+        for leave in self._leavers:
+            leave()
         self.engine.dispose()
 
     def _tell(self, has_events: bool) -> None:

@@ -6,7 +6,7 @@ import logging
 from contextlib import suppress
 
 from sqlalchemy import Connection, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from monitor_server.storage.database import Database
 
@@ -25,6 +25,7 @@ class Election:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._seat: Connection | None = None
+        database.before_close(self.resign)
 
     def is_won(self) -> bool:
         """Whether this process is elected now.
@@ -44,7 +45,9 @@ class Election:
         with self._database.translated():
             seat = self._database.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
             try:
-                won = bool(seat.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": _ADVISORY_LOCK}).scalar_one())
+                won = bool(
+                    seat.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": _ADVISORY_LOCK}).scalar_one()
+                )
             except BaseException:
                 seat.close()
                 raise
@@ -60,8 +63,10 @@ class Election:
         seat, self._seat = self._seat, None
         if seat is None:
             return
-        with suppress(DBAPIError):
-            # Not back to the pool: the lock would stay with it.
+        with suppress(SQLAlchemyError):
+            seat.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _ADVISORY_LOCK})
+        with suppress(SQLAlchemyError):
+            # Not back to the pool: where that failed, the lock would stay with it.
             seat.invalidate()
-        with suppress(DBAPIError):
+        with suppress(SQLAlchemyError):
             seat.close()

@@ -147,9 +147,7 @@ def replace(connection: Connection, rows: Sequence[PackedRollup]) -> None:
     keys = rollups.c.run_id, rollups.c.attempt, rollups.c.width, rollups.c.bucket
     for row in rows:
         mine = dict(zip(_PACKED, row))
-        connection.execute(
-            delete(rollups).where(keys[0] == UUID(row[0]), *(key == mine[key.name] for key in keys[1:]))
-        )
+        connection.execute(delete(rollups).where(keys[0] == UUID(row[0]), *(key == mine[key.name] for key in keys[1:])))
     add_new(connection, rows)
 
 
