@@ -73,6 +73,7 @@ def attach(
     guard: bool | str | None = None,
     sensitivity: str = "normal",
     playbook: Playbook | Mapping[str, Any] | str | os.PathLike[str] | None = None,
+    detectors: Mapping[str, Mapping[str, float]] | None = None,
     tags: Mapping[str, str] | None = None,
     layers_every: int | None = 50,
     exact_update_ratio_every: int | None = None,
@@ -105,6 +106,8 @@ def attach(
         sensitivity: of the detectors: ``low``, ``normal`` or ``high``.
         playbook: the run's own ladders of remedies: the path of a YAML file (needs PyYAML), a mapping, or a
             `trainguard.policy.Playbook`.
+        detectors: thresholds of detectors that differ from their own, by detector and name:
+            ``{"loss_spike": {"z": 9.0}}``, as ``trainguard tune`` proposes them from a user's own runs.
         tags: words to find the run by.
         layers_every: steps between two looks at every layer (gradient norm, parameter norm, update ratio, share of
             zero gradients); also looked at on a finding. ``None`` for never.
@@ -129,6 +132,7 @@ def attach(
         guard=guard,
         sensitivity=sensitivity,
         playbook=playbook,
+        detectors=detectors,
         tags=tags,
         layers_every=layers_every,
         exact_update_ratio_every=exact_update_ratio_every,
@@ -262,6 +266,7 @@ class _Assembly:
             has_server=settings.server is not None,
             playbook=settings.playbook,
             sensitivity=settings.sensitivity,
+            detectors=settings.detectors,
             memory=journal.policy_memory,
             description=description,
             remember=lambda memory: journal.remember(policy_memory=memory),
@@ -421,6 +426,7 @@ class _Assembly:
             tags=settings.tags,
             config=described(state.model, state.optimizers, state.schedulers, state.scaler),
             sensitivity=settings.sensitivity,
+            detectors=settings.detectors,
             playbook=_what_differs(settings.playbook) if settings.playbook else None,
         )
 

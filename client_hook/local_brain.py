@@ -75,6 +75,7 @@ class LocalBrain:
         has_server: bool,
         playbook: Playbook | None = None,
         sensitivity: str = "normal",
+        detectors: Mapping[str, Mapping[str, float]] | None = None,
         memory: PolicyMemory | None = None,
         description: RunDescription | None = None,
         lease_seconds: float = 60.0,
@@ -90,7 +91,7 @@ class LocalBrain:
         self._memory = memory or PolicyMemory()
         self._remember = remember
         self._description = description
-        self._panel = Panel(sensitivity=sensitivity)
+        self._panel = Panel(sensitivity=sensitivity, overrides=detectors)
         # The panel is fed by the worker and saved and rewound by the training thread.
         self._lock = threading.Lock()
         self._attempt_watched = standing.attempt

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from client_hook.errors import AttachError
 from client_hook.signals import SenseOptions
+from trainguard.detectors import checked_overrides
 from trainguard.playbooks import PlaybookUnreadable, playbook_from_mapping, read_playbook
 from trainguard.policy import Playbook
 from trainguard.wire import Mode
@@ -38,6 +39,7 @@ class HookSettings:
     strict_guard: bool
     sensitivity: str
     playbook: Playbook | None
+    detectors: dict[str, dict[str, float]]
     tags: dict[str, str] = field(default_factory=dict)
     senses: SenseOptions = field(default_factory=SenseOptions)
 
@@ -56,6 +58,7 @@ class HookSettings:
         guard: bool | str | None,
         sensitivity: str,
         playbook: Playbook | Mapping[str, Any] | str | os.PathLike[str] | None,
+        detectors: Mapping[str, Mapping[str, float]] | None,
         tags: Mapping[str, str] | None,
         layers_every: int | None = 50,
         exact_update_ratio_every: int | None = None,
@@ -85,6 +88,7 @@ class HookSettings:
             strict_guard=guard == "strict",
             sensitivity=sensitivity,
             playbook=_playbook(playbook),
+            detectors=_detectors(detectors),
             tags=_tags(tags),
             senses=SenseOptions(
                 layers_every=_positive_or_never("layers_every", layers_every),
@@ -155,6 +159,15 @@ def _playbook(playbook: object) -> Playbook | None:
     raise AttachError(
         f"playbook is a {type(playbook).__name__}; give the path of a YAML file, a mapping, or a Playbook"
     )
+
+
+def _detectors(detectors: object) -> dict[str, dict[str, float]]:
+    if detectors is None:
+        return {}
+    try:
+        return checked_overrides(detectors)
+    except ValueError as error:
+        raise AttachError(f"detectors: {error}") from None
 
 
 def _tags(tags: object) -> dict[str, str]:

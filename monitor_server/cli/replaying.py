@@ -15,6 +15,7 @@ from trainguard.detectors import DETECTORS, SENSITIVITIES, thresholds_of
 from trainguard.replay import LogUnreadable, PastRun, Replay, Settings, logs_in, read_log, replay
 from trainguard.replay.columns import KNOWN
 from trainguard.replay.report import report
+from trainguard.replay.tuning import Tuning, tune
 from trainguard.replay.what_if import Alternative, what_if
 from trainguard.wire import DecisionReport, Finding
 
@@ -95,6 +96,11 @@ def alternatives(result: Replay) -> tuple[Alternative, ...]:
     """The same run at every sensitivity."""
     with _progress(f"what if, {result.run.path.name}", len(result.run)) as told:
         return what_if(result, told)
+
+
+def tuned(runs: Sequence[PastRun], settings: Settings, *, are_healthy: bool, progress: Callable[[str], None]) -> Tuning:
+    """Proposed thresholds; ``progress`` is told in words what is being done."""
+    return tune(runs, settings, are_healthy=are_healthy, progress=lambda words: progress(escape(words)))
 
 
 def write_report(out: Path, judged: Sequence[tuple[Replay, Sequence[Alternative]]]) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 from sqlalchemy import Connection
@@ -14,7 +14,7 @@ from monitor_server.live.rolling import Rolling
 from monitor_server.storage import RunRow, attempts, observations, snapshots
 from monitor_server.storage.observations import Stretch
 from trainguard import __version__
-from trainguard.detectors import Panel
+from trainguard.detectors import Panel, usable_overrides
 from trainguard.wire import CheckpointReport, Finding, Observation
 
 logger = logging.getLogger(__name__)
@@ -38,6 +38,8 @@ class LiveRun:
     last_step: int
     """The last step seen; -1 before the first."""
     panel: Panel
+    overrides: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """Thresholds that the run set for itself."""
     unsaved: int = 0
     """Observations seen since the latest snapshot."""
     checkpoints: Sequence[CheckpointReport] | None = None
@@ -53,6 +55,10 @@ class LiveRun:
             self.last_step = row.step
             self.unsaved += 1
         return findings
+
+    def fresh_panel(self) -> Panel:
+        """Detectors of this run that have seen nothing."""
+        return Panel(sensitivity=self.sensitivity, overrides=self.overrides)
 
     @property
     def is_snapshot_due(self) -> bool:
@@ -74,17 +80,29 @@ def recall(connection: Connection, run: RunRow) -> LiveRun:
     way = lineage(attempts.of_run(connection, run.run_id), run.attempt)
     way[-1] = replace(way[-1], before_step=next_step)
     sensitivity = str(run.description.get("sensitivity", "normal"))
-    live = LiveRun(run.run_id, sensitivity, run.version, run.attempt, -1, Panel(sensitivity=sensitivity))
+    overrides = _overrides(run)
+    panel = Panel(sensitivity=sensitivity, overrides=overrides)
+    live = LiveRun(run.run_id, sensitivity, run.version, run.attempt, -1, panel, overrides)
     _replay(connection, live, way)
     live.last_step = next_step - 1
     return live
+
+
+def _overrides(run: RunRow) -> Mapping[str, Mapping[str, float]]:
+    given = run.description.get("detectors")
+    if not given:
+        return {}
+    usable, unknown = usable_overrides(run.described().detectors)
+    if unknown:
+        logger.warning("run %s sets thresholds that are not known here: %s", run.run_id, ", ".join(unknown))
+    return usable
 
 
 def begin_attempt(connection: Connection, live: LiveRun, attempt: int, now: float) -> LiveRun:
     """The detectors rewound to where ``attempt`` begins: they go back with the model, incidents do not."""
     known = attempts.of_run(connection, live.run_id)
     start_step = next((one.start_step for one in known if one.attempt == attempt), live.last_step + 1)
-    rewound = replace(live, attempt=attempt, last_step=-1, panel=Panel(sensitivity=live.sensitivity), unsaved=0)
+    rewound = replace(live, attempt=attempt, last_step=-1, panel=live.fresh_panel(), unsaved=0)
     _replay(connection, rewound, [stretch for stretch in lineage(known, attempt) if stretch.attempt != attempt])
     rewound.last_step = start_step - 1
     snapshots.save(connection, rewound.run_id, rewound.snapshot(), now)
@@ -104,7 +122,7 @@ def _replay(connection: Connection, live: LiveRun, way: list[Stretch]) -> None:
             live.panel.load_state_dict(dict(found.state))
         except (KeyError, TypeError, ValueError) as error:
             logger.warning("run %s: a panel snapshot is unreadable, replaying instead: %s", live.run_id, error)
-            live.panel = Panel(sensitivity=live.sensitivity)
+            live.panel = live.fresh_panel()
             continue
         way = [replace(stretch, from_step=found.step + 1), *way[index + 1 :]]
         break

@@ -73,6 +73,7 @@ def test_act_with_nothing_to_roll_back_to() -> None:
         ({"tags": ["a"]}, "tags"),
         ({"playbook": {"ladders": {"meltdown": {}}}}, "meltdown"),
         ({"playbook": 3}, "playbook"),
+        ({"detectors": {"loss_spike": {"zz": 9.0}}}, "detectors: overrides.loss_spike names 'zz'"),
         ({"scheduler": object()}, "schedulers[0]"),
         ({"state": {"ema": object()}}, "state['ema']"),
         ({"checkpoints": 17}, "checkpoints is a int"),

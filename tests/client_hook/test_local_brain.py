@@ -118,3 +118,15 @@ def test_the_answer_does_not_depend_on_how_observations_were_batched() -> None:
     together = one.consider(stream).commands
     apart = [command for item in stream for command in many.consider([item]).commands]
     assert [command.command_id for command in together] == [command.command_id for command in apart]
+
+
+def test_a_runs_own_thresholds_reach_its_detectors() -> None:
+    found = []
+    for detectors in (None, {"loss_spike": {"z": 1e6}}):
+        brain = LocalBrain(
+            run_id=RUN, mode="observe", standing=Standing(), clock=Clock(), has_server=False, detectors=detectors
+        )
+        brain.consider(_healthy(0, 60))
+        spike = Observation(0, 60, 60.0, {"loss": 30.0, "grad_norm": 1.0})
+        found.append([one.kind for one in brain.consider([spike]).messages if hasattr(one, "detector")])
+    assert found == [["loss_spike"], []]

@@ -9,6 +9,7 @@ it there.
 
 from trainguard.detectors.base import SENSITIVITIES, Detector, Sensitivity
 from trainguard.detectors.null import NullDetector
+from trainguard.detectors.overrides import checked_overrides, usable_overrides
 from trainguard.detectors.panel import Panel, build_detector, thresholds_of
 from trainguard.detectors.table import DETECTORS
 from trainguard.detectors.vitals import Vitals
@@ -22,5 +23,7 @@ __all__ = [
     "Sensitivity",
     "Vitals",
     "build_detector",
+    "checked_overrides",
     "thresholds_of",
+    "usable_overrides",
 ]

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from pydantic import Field, JsonValue, StringConstraints
 
-from trainguard.wire.base import WIRE_VERSION, UnixTime, WireModel
+from trainguard.wire.base import WIRE_VERSION, SignalValue, UnixTime, WireModel
 
 Mode = Literal["observe", "advise", "act"]
 """What a run allows: ``observe`` watches, ``advise`` says what it would do, ``act`` does it."""
@@ -38,5 +38,7 @@ class RunDescription(WireModel):
     config: Annotated[dict[str, JsonValue], Field(max_length=256)] = Field(default_factory=dict)
     """What the hook saw: optimizers with their groups, scheduler, scaler, precision, versions."""
     sensitivity: Literal["low", "normal", "high"] = "normal"
+    detectors: Annotated[dict[str, dict[str, SignalValue]], Field(max_length=64)] = Field(default_factory=dict)
+    """Thresholds that this run sets for itself, by detector and name (``attach(detectors=…)``)."""
     playbook: dict[str, JsonValue] | None = None
     """The run's own playbook (`trainguard.policy.Playbook` as JSON); ``None`` takes the service's default."""

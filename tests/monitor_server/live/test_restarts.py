@@ -215,3 +215,20 @@ def test_the_memory_is_bounded(serve: Callable[..., Service]) -> None:
         service.send(trainer.steps(HEALTHY))
     assert len(service.memory) == 2
     assert service.send(trainers[0].steps(DIVERGING)).findings
+
+
+def test_a_runs_own_thresholds_hold_also_where_some_are_not_known_here(
+    service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    spike = [*HEALTHY, 9.0]
+    deaf = {"loss_spike": {"z": 1e6, "from_a_later_version": 1.0}, "clairvoyance": {"years": 3.0}}
+    heard: dict[bool, set[str]] = {}
+    for is_deaf in (False, True):
+        trainer = Trainer(detectors=deaf if is_deaf else {})
+        service.register(trainer)
+        service.send(trainer.steps(HEALTHY))
+        forget(service)
+        heard[is_deaf] = {one.kind for one in service.send(trainer.steps(spike)).findings}
+    assert "loss_spike" in heard[False]
+    assert "loss_spike" not in heard[True]
+    assert "not known here: loss_spike.from_a_later_version, clairvoyance" in caplog.text
