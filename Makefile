@@ -8,7 +8,7 @@ TORCH ?= torch==2.13.0
 SCENARIO ?= lr-bug
 PYTEST_WORKERS ?= 2
 
-.PHONY: help demo test check format serve secrets dashboards bench-hook clean system
+.PHONY: help demo test check format serve secrets dashboards bench-hook bench-recovery clean system
 
 help:
 	@echo "make demo    train a small GPT that goes wrong and is recovered (SCENARIO=lr-bug or bad-data)"
@@ -78,6 +78,14 @@ $(VENV)/bench/.done: $(VENV)/.dev
 # About ten minutes; a busy machine spoils the numbers.
 bench-hook: $(VENV)/bench/.done
 	$(VENV)/bench/bin/python -m benchmarks.hook
+
+$(VENV)/.bench-recovery: $(VENV)/.demo
+	$(PIP) install --quiet -e '.[bench-recovery]' -c constraints.txt
+	@touch $@
+
+# A quarter of an hour on two quiet cores; QUICK=1 takes a third of the scenarios, one seed, and writes nothing.
+bench-recovery: $(VENV)/.bench-recovery
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.recovery $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))
 
 # The servers that the tests run for real. Where root and apt are missing, their tests are skipped with a reason.
 system:
