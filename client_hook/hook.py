@@ -34,7 +34,17 @@ from client_hook.recovery.training import Training
 from client_hook.recovery.update_guard import UpdateGuard
 from client_hook.signals import Reading, Senses, gradient_norm_of
 from client_hook.termination import LastWords
-from trainguard.wire import Command, Evaluation, Finding, Observation, Receipt, RunDescription, RunState, WireModel
+from trainguard.wire import (
+    Command,
+    Evaluation,
+    Finding,
+    Halt,
+    Observation,
+    Receipt,
+    RunDescription,
+    RunState,
+    WireModel,
+)
 
 _logger = logging.getLogger("trainguard")
 Batch = TypeVar("Batch")
@@ -497,7 +507,8 @@ class TrainingHook:
     def _halt(self, handled: Handled) -> None:
         answer, command = handled.acknowledgement, handled.command
         reason = f"{answer.reason} {command.reason}".strip()
-        report = {
+        why = next((order.report for order in command.orders if isinstance(order, Halt)), None)
+        report: dict[str, Any] = {
             "run": self._description.run,
             "run_id": str(self.run_id),
             "step": answer.step,
@@ -506,7 +517,11 @@ class TrainingHook:
             "command": command.model_dump(mode="json"),
             "acknowledgement": answer.model_dump(mode="json"),
             "lr_scale": self._training.rate.scale,
+            "halt": why.model_dump(mode="json") if why else None,
+            "story": why.sentences() if why else [],
         }
+        for sentence in report["story"]:
+            _logger.error("%s", sentence)
         if self._shared is not None:
             self._shared.broadcast_halt(reason)
         self._close("halted", 10.0)

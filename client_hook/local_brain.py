@@ -14,7 +14,16 @@ from typing import Any
 from uuid import UUID
 
 from trainguard.detectors import Panel
-from trainguard.policy import Judgement, Playbook, PolicyMemory, Situation, follow, judge
+from trainguard.policy import (
+    Judgement,
+    Playbook,
+    PolicyMemory,
+    Situation,
+    follow,
+    given_up,
+    judge,
+    learn_from,
+)
 from trainguard.policy.incident import family_of
 from trainguard.wire import (
     Acknowledgement,
@@ -98,6 +107,8 @@ class LocalBrain:
         self._checkpoints: dict[UUID, CheckpointReport] = {}
         # What is the matter right now, whoever is in charge: it keeps checkpoints from being confirmed.
         self._complaints = PolicyMemory()
+        self._has_heard_in_vain = False
+        """Whether something was found while the service was in charge."""
         self.is_troubled = False
         """Whether something that was found has not healed yet."""
         self.seen_step = -1
@@ -119,8 +130,10 @@ class LocalBrain:
         return self._memory
 
     def heard(self, receipt: Receipt) -> None:
-        """A receipt renews the server's lease."""
+        """A receipt renews the server's lease; what the server has adopted is followed there from now on."""
         self._lease_until = self._clock() + receipt.lease_seconds
+        if receipt.adopted:
+            self._keep(given_up(self._memory, receipt.adopted))
 
     def save(self) -> dict[str, Any]:
         """The detectors' memory, for a checkpoint. JSON values."""
@@ -136,6 +149,7 @@ class LocalBrain:
                 self._panel.reset()
             self._attempt_watched = attempt
             self._complaints = PolicyMemory()
+            self._has_heard_in_vain = False
             self.is_troubled = False
             self.seen_step = next_step - 1
 
@@ -150,6 +164,7 @@ class LocalBrain:
                 found = self._watch(item)
                 if found:
                     findings += found
+                    self._has_heard_in_vain = self._has_heard_in_vain or not self.is_in_charge
                     considered.messages.extend(found)
                     considered.concerns.extend(
                         Concern(one.onset_step, one.attempt, one.message, one.severity == "critical")
@@ -166,8 +181,9 @@ class LocalBrain:
                 self._checkpoints[item.checkpoint_id] = item
             elif isinstance(item, Acknowledgement):
                 acknowledgements.append(item)
-                self._learn_from(item)
-        if acknowledgements and self._memory.active():
+                # What the service tried is not tried again here, should it be gone at the next trouble.
+                self._keep(learn_from(self._memory, [item], self.playbook, self._clock()))
+        if acknowledgements and (self._memory.active() or self._memory.rate_debt is not None):
             self._judge(findings, acknowledgements, max(self.seen_step, 0), considered)
         hurry = considered.flush_now or hurries or bool(acknowledgements)
         return Considered(considered.messages, considered.commands, considered.concerns, hurry)
@@ -178,15 +194,6 @@ class LocalBrain:
         if self._memory.active():
             self._judge([], [], max(self.seen_step, 0), considered)
         return considered.messages
-
-    def _learn_from(self, answer: Acknowledgement) -> None:
-        """What the service tried is not tried again here, should it be gone at the next trouble."""
-        if answer.status != "applied" or answer.action != "rollback":
-            return
-        if any(incident.command_id == answer.command_id for incident in self._memory.incidents):
-            return
-        self._memory = self._memory.climbed("instability", answer.step)
-        self._remember(self._memory)
 
     def _watch(self, observation: Observation) -> list[Finding]:
         with self._lock:
@@ -216,7 +223,38 @@ class LocalBrain:
         )
 
     def _has_something_to_judge(self, findings: Sequence[Finding]) -> bool:
-        return (self.is_in_charge and bool(findings)) or bool(self._memory.active())
+        if self.is_in_charge and (findings or self._memory.rate_debt is not None or self._take_over_complaints()):
+            return True
+        return bool(self._memory.active())
+
+    def _take_over_complaints(self) -> bool:
+        """What was found while the service was in charge, and is still the matter now that it is not.
+
+        A detector speaks once. Where the service dies after it has heard the alarm and before it has decided, or
+        was dead already and its lease not yet over, nobody would ever act on it.
+        """
+        if not (self._has_heard_in_vain and self.is_troubled):
+            return False
+        self._has_heard_in_vain = False
+        families = {incident.family for incident in self._memory.active()}
+        known = {incident.incident_id for incident in self._memory.incidents}
+        open_ones = [
+            incident.model_copy(update={"decided": "", "outcome": ""})
+            for incident in self._complaints.active()
+            if incident.family not in families
+            and incident.incident_id not in known
+            and incident.attempt == self._standing.attempt
+        ]
+        memory = self._memory
+        for incident in open_ones:
+            memory = memory.with_incident(incident)
+        self._keep(memory)
+        return bool(open_ones)
+
+    def _keep(self, memory: PolicyMemory) -> None:
+        if memory != self._memory:
+            self._memory = memory
+            self._remember(memory)
 
     def _judge(
         self,
@@ -247,9 +285,7 @@ class LocalBrain:
         else:
             # What was begun here is still followed to its end, so that it is never begun twice.
             judgement = follow(Judgement.begin(self._memory), situation, self.playbook, now)
-        if judgement.memory != self._memory:
-            self._memory = judgement.memory
-            self._remember(judgement.memory)
+        self._keep(judgement.memory)
         considered.messages.extend(judgement.incidents)
         considered.messages.extend(judgement.decisions)
         considered.commands.extend(judgement.commands)

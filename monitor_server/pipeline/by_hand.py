@@ -74,6 +74,12 @@ def approve(
     proposal = _standing_proposal(connection, run, decision_id)
     memory = PolicyMemory.model_validate(run.policy_memory or {})
     incident = _open_incident(memory, proposal)
+    if proposal.expires_at is not None and proposal.expires_at < now:
+        raise CommandRefused(
+            "decision_id",
+            f"this proposal expired {now - proposal.expires_at:.0f} s ago, and the run has moved on; "
+            "approve the next one, which comes with the run's next report",
+        )
     _check_orders(connection, run_id, proposal.orders)
 
     reason = f"{approved_by} approved: {proposal.reason}"[:4000]
@@ -85,6 +91,7 @@ def approve(
             "verdict": "halt" if proposal.orders[0].action == "halt" else "act",
             "reason": reason,
             "command_id": uuid4(),
+            "expires_at": None,
         }
     )
     assert approval.command_id is not None
@@ -100,16 +107,7 @@ def approve(
         issued_by=approved_by,
         reason=reason,
     )
-    recovering = incident.model_copy(
-        update={
-            "state": "recovering",
-            "updated_at": now,
-            "command_id": command.command_id,
-            "command_expires_at": command.expires_at,
-            "decided": "",
-            "outcome": reason,
-        }
-    )
+    recovering = incident.obeying(command, reason, now)
     commands.add(connection, run_id, [command])
     incidents.save(connection, run_id, [recovering.report()], "server")
     incidents.add_decisions(connection, run_id, [approval])
@@ -157,10 +155,18 @@ def decline(
             "orders": (),
             "reason": reason[:4000],
             "command_id": None,
+            "expires_at": None,
         }
     )
-    # Its mark `decided` stays: the policy goes on regarding this very situation as decided.
-    kept = incident.model_copy(update={"updated_at": now, "outcome": refusal.reason})
+    # Nor when the proposal would expire, or its checkpoint goes: what was declined is this very trouble's remedy.
+    kept = incident.model_copy(
+        update={
+            "declined": incident.circumstances,
+            "proposal_expires_at": None,
+            "updated_at": now,
+            "outcome": refusal.reason,
+        }
+    )
     incidents.save(connection, run_id, [kept.report()], "server")
     incidents.add_decisions(connection, run_id, [refusal])
     values = {

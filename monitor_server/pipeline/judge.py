@@ -8,9 +8,8 @@ from typing import cast
 
 from monitor_server.pipeline.case import Bench, Case, Stage
 from monitor_server.storage import incidents, reports
-from trainguard.policy import Judgement, Playbook, PolicyMemory, Situation
-from trainguard.policy.incident import family_of
-from trainguard.wire import Acknowledgement, CheckpointReport, Mode
+from trainguard.policy import Judgement, Playbook, PolicyMemory, Situation, adopt, learn_from
+from trainguard.wire import CheckpointReport, Mode
 
 PolicyStage = Callable[[Judgement, Situation, Playbook, float], Judgement]
 
@@ -25,8 +24,9 @@ def assess(case: Case, bench: Bench) -> Case:
     playbook = Playbook.default() if own_playbook is None else Playbook.model_validate(own_playbook)
     memory = PolicyMemory() if run.policy_memory is None else PolicyMemory.model_validate(run.policy_memory)
     remembered = memory
-    for answer in case.acknowledgements:
-        memory = _learned(memory, answer)
+    memory = learn_from(memory, case.acknowledgements, playbook, case.now)
+    if case.envelope.incidents and case.is_current:
+        memory = adopt(memory, case.envelope.incidents, playbook, step=max(0, case.live.last_step))
     # What was wrong with an attempt that is already abandoned calls for nothing any more.
     findings = tuple(one for one in case.findings if one.attempt == case.attempt)
     # Only a trouble asks for a checkpoint or can be silenced, and nearly every envelope tells of none.
@@ -59,16 +59,6 @@ def _known_checkpoints(case: Case, bench: Bench) -> Sequence[CheckpointReport]:
     if case.live.checkpoints is None:
         case.live.checkpoints = reports.checkpoints_of(bench.connection, case.run.run_id)
     return case.live.checkpoints
-
-
-def _learned(memory: PolicyMemory, answer: Acknowledgement) -> PolicyMemory:
-    """What others tried (a local brain while we were away, a person) is not tried again as if it were new."""
-    is_rollback = answer.status == "applied" and answer.action == "rollback"
-    is_ours = any(incident.command_id == answer.command_id for incident in memory.incidents)
-    if not is_rollback or is_ours:
-        return memory
-    climbed = memory.climbed(family_of("divergence"), answer.step)
-    return climbed.model_copy(update={"rollbacks": climbed.rollbacks + 1})
 
 
 def judged_by(policy_stage: PolicyStage) -> Stage:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
+from uuid import UUID
 
 from monitor_server.pipeline.case import Bench, Case
 from monitor_server.settings import Settings
@@ -65,9 +66,19 @@ def answer(case: Case, pending: Sequence[Command], settings: Settings) -> Case:
         commands=list(pending),
         flush_seconds=settings.flush_seconds,
         lease_seconds=settings.lease_seconds,
+        adopted=_adopted(case),
         message=case.run.last_decision,
     )
     return replace(case, receipt=receipt)
+
+
+def _adopted(case: Case) -> list[UUID]:
+    """The local brain's incidents that are followed here now; asked of the row, so that a duplicate hears it too."""
+    if not case.envelope.incidents:
+        return []
+    followed = {incident["incident_id"] for incident in (case.run.policy_memory or {}).get("incidents", ())}
+    told = dict.fromkeys(incident.incident_id for incident in case.envelope.incidents)
+    return [incident_id for incident_id in told if str(incident_id) in followed]
 
 
 def _lr_scale(case: Case) -> float:

@@ -98,6 +98,46 @@ def test_what_the_service_tried_is_not_tried_again_when_it_is_gone() -> None:
     assert brain.memory.rung("instability") == 1
 
 
+def test_an_alarm_that_the_service_heard_and_died_over_is_acted_on_when_its_lease_is_over() -> None:
+    clock = Clock()
+    brain = _brain(clock, has_server=True)
+    brain.heard(_receipt(lease_seconds=60.0))
+    brain.consider(_healthy(0, 100))
+    considered = brain.consider(_broken(100, 110))
+    assert considered.concerns
+    assert not considered.commands
+    clock.now += 61.0
+    [command] = brain.consider(_broken(110, 111)).commands
+    assert command.action == "rollback"
+    assert not brain.consider(_broken(111, 115)).commands, "once"
+
+
+def test_what_the_service_has_adopted_is_let_go() -> None:
+    clock = Clock()
+    brain = _brain(clock, has_server=True)
+    brain.heard(_receipt(lease_seconds=1.0))
+    brain.consider(_healthy(0, 100))
+    clock.now += 2.0
+    assert brain.consider(_broken(100, 106)).commands
+    [incident] = brain.memory.active()
+    brain.heard(_receipt().model_copy(update={"adopted": [uuid4()]}))
+    assert brain.memory.active() == (incident,)
+    brain.heard(_receipt().model_copy(update={"adopted": [incident.incident_id]}))
+    assert brain.memory.active() == ()
+    assert not brain.consider(_broken(106, 110)).commands
+
+
+def test_an_answer_that_is_told_again_is_no_second_remedy() -> None:
+    brain = _brain(Clock(), has_server=True)
+    answer = Acknowledgement(
+        command_id=uuid4(), status="applied", action="rollback", attempt=1, revision=1, step=90, next_step=80,
+        handled_at=0.0, reason="Rolled back.",
+    )  # fmt: skip
+    brain.consider([answer])
+    brain.consider([answer, answer])
+    assert brain.memory.rung("instability") == 1
+
+
 def test_the_detectors_go_back_with_the_model_and_the_memory_of_policy_does_not() -> None:
     brain = _brain(Clock(), has_server=False)
     brain.consider(_healthy(0, 100))

@@ -135,7 +135,15 @@ def test_the_ladder_ends_in_an_honest_halt() -> None:
         story.judge(answers=[story.answer()])
         story.walk(10)
     story.judge(story.finding(onset=385), loss=9.0)
-    assert story.commands[-1].orders == (Halt(),)
+    [halt] = story.commands[-1].orders
+    assert isinstance(halt, Halt)
+    assert halt.report is not None
+    assert halt.report.is_structural
+    assert len(halt.report.tried) == halt.report.rollbacks == 3
+    told = "\n".join(halt.report.sentences())
+    assert "3 remedies were tried, with 3 rollbacks" in told
+    assert "This looks structural" in told
+    assert "Next: " in told
     assert story.decisions[-1].verdict == "halt"
     story.judge(answers=[story.answer()])
     assert story.incident.state == "escalated"

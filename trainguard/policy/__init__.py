@@ -1,8 +1,9 @@
 """The judgement: findings in, decisions out, each with a reason. Pure; `now` is an argument.
 
-Five stages in this order, the same in the service and in the trainer's local brain: `follow` moves incidents
+Six stages in this order, the same in the service and in the trainer's local brain: `follow` moves incidents
 along their life, `correlate` lets findings join or open them, `diagnose` says what may be behind them, `suppress`
-says where nothing need be decided, `decide` chooses the rung. No clock, no chance, no input or output may live
+says where nothing need be decided, `decide` chooses the rung, `return_rate` gives back a rate
+that was lowered for a passing cause. No clock, no chance, no input or output may live
 here. A new remedy is a rung in `playbook` and an order in `trainguard.wire.command`; a new stage is a line in
 `STAGES`.
 """
@@ -17,7 +18,9 @@ from trainguard.policy.diagnosis import diagnose
 from trainguard.policy.incident import Incident
 from trainguard.policy.life import follow
 from trainguard.policy.memory import LadderMemory, PolicyMemory
+from trainguard.policy.others import adopt, given_up, learn_from
 from trainguard.policy.playbook import Budget, Ladder, Playbook, RateReturn, Rung
+from trainguard.policy.rate_return import return_rate
 from trainguard.policy.situation import Judgement, Notice, Situation
 from trainguard.policy.suppression import suppress
 
@@ -34,17 +37,21 @@ __all__ = [
     "RateReturn",
     "Rung",
     "Situation",
+    "adopt",
     "correlate",
     "decide",
     "diagnose",
     "follow",
+    "given_up",
     "judge",
+    "learn_from",
+    "return_rate",
     "suppress",
 ]
 
 Stage = Callable[[Judgement, Situation, Playbook, float], Judgement]
 
-STAGES: tuple[Stage, ...] = (follow, correlate, diagnose, suppress, decide)
+STAGES: tuple[Stage, ...] = (follow, correlate, diagnose, suppress, decide, return_rate)
 """The way from observation to decision, in order."""
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from uuid import uuid5
 
+from trainguard.policy.halting import halt_report
 from trainguard.policy.incident import Incident
-from trainguard.policy.playbook import Playbook, Rung
-from trainguard.policy.remedy import compose
+from trainguard.policy.playbook import Ladder, Playbook, Rung
+from trainguard.policy.remedy import Remedy, compose
 from trainguard.policy.situation import Judgement, Notice, Situation
-from trainguard.wire import Command, DecisionReport, Order, Verdict
+from trainguard.wire import Command, DecisionReport, Halt, Order, Rollback, Verdict
 
 
 def decide(judgement: Judgement, situation: Situation, playbook: Playbook, now: float) -> Judgement:
@@ -27,10 +28,10 @@ def _decide_one(
     ladder = playbook.ladder(incident.kind)
     if ladder.treatment == "advise":
         reason = f"Nothing, because no automatic remedy is safe for {_words(incident.kind)}. {ladder.advice}".strip()
-        return _record(judgement, incident, situation, now, "nothing", reason)
+        return _record(judgement, incident, situation, playbook, now, "nothing", reason)
     if situation.mode == "observe":
         reason = "Nothing, because this run is only observed (mode observe)."
-        return _record(judgement, incident, situation, now, "nothing", reason)
+        return _record(judgement, incident, situation, playbook, now, "nothing", reason)
     patience = incident.wait_until_step if incident.wait_until_step is not None else situation.step
     may_heal = incident.severity != "critical" and situation.step < patience
     if may_heal:
@@ -38,25 +39,33 @@ def _decide_one(
             f"Wait until step {patience}: a {_words(incident.kind)} often heals by itself, "
             "and a remedy costs more than it does."
         )
-        return _record(judgement, incident, situation, now, "wait", reason)
+        return _record(judgement, incident, situation, playbook, now, "wait", reason)
     return _climb(judgement, incident, situation, playbook, now)
 
 
 def _climb(judgement: Judgement, incident: Incident, situation: Situation, playbook: Playbook, now: float) -> Judgement:
     ladder = playbook.ladder(incident.kind)
     index = judgement.memory.rung(incident.family)
-    rung, exhausted = _rung(ladder.rungs, index)
+    past = judgement.memory.ladder(incident.family)
+    if past.resumed_step is not None and situation.step < past.resumed_step + ladder.again_after_steps:
+        again = past.resumed_step + ladder.again_after_steps
+        reason = f"Wait until step {again}: the playbook wants {ladder.again_after_steps} steps between two remedies."
+        return _record(judgement, incident, situation, playbook, now, "wait", reason)
+    rung, exhausted = _rung(ladder, index)
     if rung is None:
-        tried = f"all {len(ladder.rungs)} remedies of playbook {playbook.name!r} were tried"
+        tried = exhausted or f"all {len(ladder.rungs)} remedies of playbook {playbook.name!r} were tried"
         reason = f"Nothing more: {tried}. A person must look."
         return _escalated(judgement, incident, situation, now, reason)
-    if not rung.halt and judgement.memory.rollbacks >= playbook.budget.rollbacks:
-        spent = f"the budget of {playbook.budget.rollbacks} rollbacks is spent"
+    spent = _spent(judgement, incident, playbook)
+    if spent and not rung.halt:
         halting = next((one for one in ladder.rungs if one.halt), None)
         if halting is None:
             return _escalated(judgement, incident, situation, now, f"Nothing more: {spent}. A person must look.")
         rung, exhausted = halting, spent
     remedy = compose(rung, incident, situation.checkpoints, index)
+    if rung.halt:
+        report = halt_report(incident, judgement.memory, playbook)
+        remedy = Remedy((Halt(report=report),), remedy.sentence)
     if not remedy.orders:
         reason = f"Nothing, because {remedy.sentence}. A person must look."
         return _escalated(judgement, incident, situation, now, reason)
@@ -67,16 +76,30 @@ def _climb(judgement: Judgement, incident: Incident, situation: Situation, playb
     sentence = f"{remedy.sentence[0].upper()}{remedy.sentence[1:]}, because {_lowered(cause)} ({place})."
     if situation.mode == "advise":
         reason = f"Would do in mode act: {_lowered(sentence)}"
-        return _record(judgement, incident, situation, now, "propose", reason, remedy.orders)
+        return _record(judgement, incident, situation, playbook, now, "propose", reason, remedy.orders)
     return _command(judgement, incident, situation, now, sentence, remedy.orders, index)
 
 
-def _rung(rungs: tuple[Rung, ...], index: int) -> tuple[Rung | None, str]:
-    if index < len(rungs):
+def _rung(ladder: Ladder, index: int) -> tuple[Rung | None, str]:
+    rungs = ladder.rungs
+    is_over = ladder.at_most is not None and index >= ladder.at_most
+    if index < len(rungs) and not is_over:
         return rungs[index], "every milder remedy was tried" if rungs[index].halt else ""
+    why = f"the {ladder.at_most} remedies that the playbook allows were tried" if is_over else ""
     if rungs and rungs[-1].halt:
-        return rungs[-1], "every remedy was tried"
-    return None, ""
+        return rungs[-1], why or "every remedy was tried"
+    return None, why
+
+
+def _spent(judgement: Judgement, incident: Incident, playbook: Playbook) -> str:
+    """Why no further remedy is worth trying; empty where one is."""
+    budget, past = playbook.budget, judgement.memory.ladder(incident.family)
+    if judgement.memory.rollbacks >= budget.rollbacks:
+        return f"the budget of {budget.rollbacks} rollbacks is spent"
+    goes_on = past.failed_step is not None and incident.onset_step > past.failed_step
+    if past.without_progress >= budget.without_progress and not goes_on:
+        return f"{past.without_progress} remedies in a row brought the run no further than step {past.failed_step}"
+    return ""
 
 
 def _command(
@@ -106,17 +129,7 @@ def _command(
         expires_at=expires_at,
         reason=sentence,
     )
-    recovering = incident.model_copy(
-        update={
-            "state": "recovering",
-            "updated_at": now,
-            "command_id": command_id,
-            "command_expires_at": expires_at,
-            "decided": "",
-            "outcome": sentence,
-        }
-    )
-    judgement = judgement.with_incident(recovering)
+    judgement = judgement.with_incident(incident.obeying(command, sentence, now))
     return replace(
         judgement,
         decisions=(*judgement.decisions, decision),
@@ -128,21 +141,32 @@ def _record(
     judgement: Judgement,
     incident: Incident,
     situation: Situation,
+    playbook: Playbook,
     now: float,
     verdict: Verdict,
     reason: str,
     orders: tuple[Order, ...] = (),
 ) -> Judgement:
-    mark = f"{verdict}:{incident.kind}:{incident.severity}:{incident.attempt}:{incident.relapses}"
-    if incident.decided == mark:
+    if verdict == "propose":
+        if incident.declined == incident.circumstances:
+            return judgement
+        # A checkpoint that has gone leaves a proposal that nobody could carry out: there it is made anew.
+        target = next((str(one.checkpoint_id) for one in orders if isinstance(one, Rollback)), "")
+        mark = f"propose:{incident.circumstances}:{target}"
+    else:
+        mark = f"{verdict}:{incident.circumstances}"
+    is_renewed = verdict == "propose" and now >= (incident.proposal_expires_at or now + 1)
+    if incident.decided == mark and not is_renewed:
         return judgement
     decision = _decision(incident, situation, now, verdict, reason, orders, incident.rung)
-    decided = incident.model_copy(update={"decided": mark, "updated_at": now, "outcome": reason})
-    notices = (
-        (Notice(incident.incident_id, "needs_approval", reason),)
-        if verdict == "propose" and not situation.silenced
-        else ()
+    expires_at = now + playbook.proposal_valid_seconds if verdict == "propose" else None
+    decision = decision.model_copy(update={"expires_at": expires_at})
+    decided = incident.model_copy(
+        update={"decided": mark, "updated_at": now, "outcome": reason, "proposal_expires_at": expires_at}
     )
+    # Made anew it is the same request: people were told of it once.
+    is_new = verdict == "propose" and not incident.decided.startswith(f"propose:{incident.circumstances}:")
+    notices = (Notice(incident.incident_id, "needs_approval", reason),) if is_new and not situation.silenced else ()
     judgement = judgement.with_incident(decided, *notices)
     return replace(judgement, decisions=(*judgement.decisions, decision))
 

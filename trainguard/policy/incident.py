@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Annotated
 from uuid import UUID
 
 from pydantic import Field
 
-from trainguard.wire import FindingKind, IncidentReport, SignalValue
+from trainguard.wire import Command, FindingKind, IncidentReport, LowerLearningRate, SignalValue
 from trainguard.wire.base import Step, UnixTime
 
 FAMILIES: dict[str, tuple[str, ...]] = {
@@ -47,16 +48,16 @@ class Incident(IncidentReport):
     family: str
     last_finding_step: Step
     failed_step: Step
-    """The furthest step of the trouble so far: probation ends beyond it."""
     loss_before: SignalValue | None = None
     loss_band: SignalValue | None = None
     """Centre and robust width of the loss before the onset: the band to come back to."""
     command_id: UUID | None = None
     """The command on its way while ``recovering``."""
     command_expires_at: UnixTime | None = None
-    restored_step: Step | None = None
-    """Where the last rollback of this incident went back to."""
-    watch_until_step: Step | None = None
+    command_factor: Annotated[float, Field(gt=0)] = 1.0
+    """What that command multiplies the rate by."""
+    lost: Annotated[tuple[tuple[UnixTime, UnixTime], ...], Field(max_length=32)] = ()
+    """Stretches of time that were thrown away, none overlapping."""
     wait_until_step: Step | None = None
     """A warning may heal until this step."""
     decided: str = ""
@@ -64,6 +65,44 @@ class Incident(IncidentReport):
     fruitless: Annotated[int, Field(ge=0)] = 0
     """Commands of the present rung that were refused or expired."""
     relapses: Annotated[int, Field(ge=0)] = 0
+    proposal_expires_at: UnixTime | None = None
+    declined: str = ""
+    """Marks the situation in which a person wanted no remedy."""
+
+    @property
+    def circumstances(self) -> str:
+        """Marks what a decision was made on: while it is the same, the same decision stands."""
+        return f"{self.kind}:{self.severity}:{self.attempt}:{self.relapses}"
+
+    def obeying(self, command: Command, sentence: str, now: float) -> Incident:
+        """The incident with ``command`` on its way to the trainer."""
+        lowerings = [order.factor for order in command.orders if isinstance(order, LowerLearningRate)]
+        return self.model_copy(
+            update={
+                "state": "recovering",
+                "updated_at": now,
+                "command_id": command.command_id,
+                "command_expires_at": command.expires_at,
+                "command_factor": prod(lowerings),
+                "decided": "",
+                "proposal_expires_at": None,
+                "outcome": sentence,
+            }
+        )
+
+    def losing(self, since: float, until: float) -> Incident:
+        """The incident after the training made from ``since`` to ``until`` was thrown away.
+
+        A deeper rollback throws away again what an earlier one had begun with, so stretches are joined.
+        """
+        joined = [(since, max(since, until))]
+        for begin, end in self.lost:
+            if end < joined[0][0] or begin > joined[0][1]:
+                joined.append((begin, end))
+            else:
+                joined[0] = (min(begin, joined[0][0]), max(end, joined[0][1]))
+        lost = tuple(sorted(joined))[-32:]
+        return self.model_copy(update={"lost": lost, "seconds_lost": sum(end - begin for begin, end in lost)})
 
     @property
     def is_active(self) -> bool:

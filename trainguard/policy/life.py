@@ -7,11 +7,15 @@ rung; or escalated, when only a person can help.
 from __future__ import annotations
 
 from trainguard.detectors.vitals import Vitals
+from trainguard.policy.cause import cause_of
 from trainguard.policy.incident import Incident
+from trainguard.policy.others import with_rate_debt
 from trainguard.policy.playbook import Playbook
 from trainguard.policy.situation import Event, Judgement, Notice, Situation
 from trainguard.wire import Acknowledgement
 
+QUIET_STEPS = 1_000
+"""Steps without a further sign after which a trouble that is only told counts as over."""
 GIVE_UP_AFTER = 4
 """Probation lengths beyond the failed place after which a loss outside its band counts as not recovered."""
 
@@ -22,7 +26,7 @@ def follow(judgement: Judgement, situation: Situation, playbook: Playbook, now: 
     for incident in judgement.memory.active():
         answer = answers.get(incident.command_id) if incident.command_id else None
         if incident.state == "recovering" and answer is not None:
-            judgement = _answered(judgement, incident, answer, playbook, now)
+            judgement = _answered(judgement, incident, answer, situation, playbook, now)
         elif situation.run_state != "running":
             judgement = _ended(judgement, incident, situation, now)
         elif incident.state == "recovering" and (incident.command_expires_at or now) < now:
@@ -38,7 +42,12 @@ def follow(judgement: Judgement, situation: Situation, playbook: Playbook, now: 
 
 
 def _answered(
-    judgement: Judgement, incident: Incident, answer: Acknowledgement, playbook: Playbook, now: float
+    judgement: Judgement,
+    incident: Incident,
+    answer: Acknowledgement,
+    situation: Situation,
+    playbook: Playbook,
+    now: float,
 ) -> Judgement:
     if answer.status == "refused":
         return _fruitless(judgement, incident, f"the trainer refused: {answer.reason}", playbook, now)
@@ -49,10 +58,19 @@ def _answered(
         return _escalate(judgement, incident, f"The training was halted: {answer.reason}", now)
     lost = max(0, answer.step + 1 - answer.next_step)
     failed_step = max(incident.failed_step, answer.step)
-    memory = judgement.memory.climbed(incident.family, failed_step)
     rolled_back = answer.action == "rollback"
-    memory = memory.model_copy(
-        update={"rollbacks": memory.rollbacks + int(rolled_back), "steps_lost": memory.steps_lost + lost}
+    before = incident.seconds_lost
+    if rolled_back:
+        incident = _losing_time(incident, answer, situation)
+    memory = judgement.memory.climbed(
+        incident.family, failed_step, onset_step=incident.onset_step, resumed_step=answer.next_step
+    )
+    memory = memory.having_tried(f"At step {answer.step}: {answer.reason}").model_copy(
+        update={
+            "rollbacks": memory.rollbacks + int(rolled_back),
+            "steps_lost": memory.steps_lost + lost,
+            "seconds_lost": memory.seconds_lost + max(0.0, incident.seconds_lost - before),
+        }
     )
     watching = incident.model_copy(
         update={
@@ -69,11 +87,20 @@ def _answered(
             "watch_until_step": failed_step + playbook.probation_steps,
             "steps_lost": incident.steps_lost + lost,
             "rung": incident.rung + 1,
+            "rate_factor": incident.rate_factor * incident.command_factor,
+            "command_factor": 1.0,
             "outcome": f"{answer.reason} On probation until step {failed_step + playbook.probation_steps}.",
         }
     )
     notice = Notice(incident.incident_id, "recovering", answer.reason)
     return judgement.with_memory(memory).with_incident(watching, notice)
+
+
+def _losing_time(incident: Incident, answer: Acknowledgement, situation: Situation) -> Incident:
+    """What was trained since the checkpoint that the run went back to, by the trainer's own clock."""
+    restored = answer.changes.get("checkpoint_id")
+    saved_at = next((one.saved_at for one in situation.checkpoints if str(one.checkpoint_id) == restored), None)
+    return incident if saved_at is None else incident.losing(saved_at, answer.handled_at)
 
 
 def _fruitless(judgement: Judgement, incident: Incident, why: str, playbook: Playbook, now: float) -> Judgement:
@@ -122,14 +149,20 @@ def _probation(
     vitals = situation.vitals
     if vitals is None or vitals.attempt < incident.attempt or incident.watch_until_step is None:
         return judgement
+    watch_until = incident.watch_until_step
     healthy = _is_healthy(incident, vitals)
-    if healthy and vitals.step >= incident.watch_until_step:
+    if healthy and vitals.step >= watch_until:
+        incident = incident.model_copy(update={"cause": cause_of(incident)})
         sentence = (
             f"Recovered: at step {vitals.step}, {vitals.step - incident.failed_step} steps beyond where it failed, "
-            f"the loss is {vitals.loss_level:.4g}{_band(incident)}. {incident.steps_lost} steps were lost."
+            f"the loss is {vitals.loss_level:.4g}{_band(incident)}. {_cost(incident)}"
         )
+        memory = with_rate_debt(judgement.memory, incident, playbook, due_step=vitals.step)
+        sentence += _what_of_the_rate(incident, memory is not judgement.memory and situation.mode == "act")
+        if situation.mode == "act":
+            judgement = judgement.with_memory(memory)
         return _resolve(judgement, incident, sentence, now)
-    overdue = incident.watch_until_step + GIVE_UP_AFTER * playbook.probation_steps
+    overdue = watch_until + GIVE_UP_AFTER * playbook.probation_steps
     if not healthy and vitals.step >= overdue:
         sentence = f"The loss has not come back to its former band by step {vitals.step}{_band(incident)}"
         reopened = incident.model_copy(
@@ -153,8 +186,13 @@ def _healing(
     vitals = situation.vitals
     if vitals is None or vitals.attempt < incident.attempt:
         return judgement
-    if incident.family != "instability":
-        # A plateau ends when the loss falls clearly below where it lay.
+    if incident.family not in ("instability", "plateau"):
+        quiet = vitals.step - incident.last_finding_step
+        if quiet >= QUIET_STEPS:
+            return _resolve(judgement, incident, f"There was no further sign of it for {quiet} steps.", now)
+        return judgement
+    if incident.family == "plateau":
+        # It ends when the loss falls clearly below where it lay.
         level, before = vitals.loss_level, incident.loss_before
         if level is not None and before is not None and level < before - 3 * (incident.loss_band or 0.0):
             return _resolve(judgement, incident, f"It ended by itself: the loss is {level:.4g}{_band(incident)}.", now)
@@ -180,7 +218,7 @@ def _ended(judgement: Judgement, incident: Incident, situation: Situation, now: 
     if situation.run_state == "finished" and vitals is not None and _is_healthy(incident, vitals):
         sentence = (
             f"The run finished at step {vitals.step} with its loss back at {vitals.loss_level:.4g}"
-            f"{_band(incident)}. {incident.steps_lost} steps were lost."
+            f"{_band(incident)}. {_cost(incident)}"
         )
         return _resolve(judgement, incident, sentence, now)
     sentence = f"The run {situation.run_state} before this was resolved. {incident.outcome}"
@@ -190,6 +228,21 @@ def _ended(judgement: Judgement, incident: Incident, situation: Situation, now: 
 def _is_healthy(incident: Incident, vitals: Vitals) -> bool:
     calm = not vitals.nonfinite_streak and not vitals.params_nonfinite
     return vitals.attempt >= incident.attempt and calm and incident.loss_is_back(vitals.loss_level)
+
+
+def _cost(incident: Incident) -> str:
+    seconds = f" and {incident.seconds_lost:.3g} s" if incident.seconds_lost else ""
+    return f"{incident.steps_lost} steps{seconds} were lost."
+
+
+def _what_of_the_rate(incident: Incident, comes_back: bool) -> str:
+    if incident.rate_factor >= 1:
+        return ""
+    if comes_back:
+        return " The cause has passed, so the learning rate comes back in steps."
+    words = {"rate": "it was the cause", "unknown": "it may have been the cause"}
+    why = words.get(incident.cause, "nothing raises it by itself here")
+    return f" The learning rate stays multiplied by {incident.rate_factor:.4g}: {why}."
 
 
 def _band(incident: Incident) -> str:

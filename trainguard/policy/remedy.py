@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from trainguard.policy.cause import cause_of
 from trainguard.policy.incident import Incident
 from trainguard.policy.playbook import SMALLEST_FACTOR, Rung
 from trainguard.wire import (
@@ -52,11 +53,12 @@ def choose_checkpoint(
     return older[-1] if older else good[0]
 
 
-def choose_factor(rung: Rung, evidence: Mapping[str, float]) -> tuple[float, str]:
+def choose_factor(rung: Rung, evidence: Mapping[str, float], *, has_passed: bool = False) -> tuple[float, str]:
     """How strongly to cut the rate, and why.
 
     The run's own numbers say it best: a rate that is 20 times its healthy value is cut to a twentieth in one
     move, not in five halvings. Without evidence the rung's own factor holds. Never below 1/32.
+    Where the cause ``has_passed``, the size of the updates was that of the bad batch and says nothing of the rate.
 
     >>> rung = Rung(name="first", learning_rate_factor=0.5)
     >>> choose_factor(rung, {"learning_rate_before": 1e-3, "learning_rate_at": 2e-2})[0]
@@ -64,7 +66,7 @@ def choose_factor(rung: Rung, evidence: Mapping[str, float]) -> tuple[float, str
     >>> choose_factor(rung, {})
     (0.5, '')
     """
-    if not rung.factor_from_evidence:
+    if not rung.factor_from_evidence or has_passed:
         return rung.learning_rate_factor, ""
     best, why = rung.learning_rate_factor, ""
     for signal, words in (("learning_rate", "the rate"), ("update_ratio", "the update/parameter ratio")):
@@ -92,7 +94,7 @@ def compose(rung: Rung, incident: Incident, checkpoints: Iterable[CheckpointRepo
             return Remedy((), f"no confirmed checkpoint from before the onset at step {incident.onset_step} is known")
         orders.append(Rollback(checkpoint_id=chosen.checkpoint_id))
         words.append(f"roll back to the confirmed checkpoint of step {chosen.step}")
-    factor, why = choose_factor(rung, incident.evidence)
+    factor, why = choose_factor(rung, incident.evidence, has_passed=cause_of(incident) == "passing")
     if factor < 1:
         orders.append(LowerLearningRate(factor=factor))
         words.append(f"multiply the learning rate by {factor:.4g}" + (f" ({why})" if why else ""))

@@ -33,8 +33,9 @@ from trainguard.wire.command import (
 from trainguard.wire.envelope import Envelope, RunState
 from trainguard.wire.evaluation import Evaluation
 from trainguard.wire.finding import KINDS, Finding, FindingKind, Severity
+from trainguard.wire.halt_report import HaltReport
 from trainguard.wire.hypothesis import Hypothesis, Support
-from trainguard.wire.incident import DecisionReport, IncidentReport, IncidentState, Verdict
+from trainguard.wire.incident import Cause, DecisionReport, IncidentReport, IncidentState, Verdict
 from trainguard.wire.observation import STANDARD_SIGNALS, Observation, ObservationBlock
 from trainguard.wire.receipt import Receipt, ReceiptStatus
 from trainguard.wire.run_description import Mode, RunDescription
@@ -48,6 +49,7 @@ __all__ = [
     "AcknowledgementStatus",
     "AttemptReason",
     "AttemptReport",
+    "Cause",
     "CheckpointReport",
     "CheckpointState",
     "Command",
@@ -57,6 +59,7 @@ __all__ = [
     "Finding",
     "FindingKind",
     "Halt",
+    "HaltReport",
     "Hypothesis",
     "IncidentReport",
     "IncidentState",

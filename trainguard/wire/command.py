@@ -12,6 +12,7 @@ from uuid import UUID
 from pydantic import BaseModel, Discriminator, Field, Tag
 
 from trainguard.wire.base import Attempt, Revision, Sentence, UnixTime, WireModel
+from trainguard.wire.halt_report import HaltReport
 
 
 class Rollback(WireModel):
@@ -105,6 +106,8 @@ class Halt(WireModel):
     """Stop the training with ``TrainingHalted`` and a report; nothing is restored."""
 
     action: Literal["halt"] = "halt"
+    report: HaltReport | None = None
+    """What led to it, where a ladder ended; ``None`` where a person ordered it."""
 
 
 class UnknownOrder(WireModel):

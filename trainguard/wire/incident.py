@@ -19,6 +19,10 @@ Verdict = Literal["act", "propose", "wait", "nothing", "halt"]
 """act: a command; propose: what it would do (mode ``advise``); wait: look again later; nothing: and why not."""
 
 
+Cause = Literal["rate", "passing", "unknown"]
+"""rate: the step size did it, so a lowered rate stays; passing: bad data or a flipped bit, so it comes back."""
+
+
 class IncidentReport(WireModel):
     """Findings that belong together, with a life."""
 
@@ -35,6 +39,18 @@ class IncidentReport(WireModel):
     rung: Annotated[int, Field(ge=0)] = 0
     """Rungs of the ladder tried so far."""
     steps_lost: Annotated[int, Field(ge=0)] = 0
+    seconds_lost: Annotated[float, Field(ge=0)] = 0.0
+    """Time of training that was thrown away: from each checkpoint gone back to until the rollback."""
+    rate_factor: Annotated[float, Field(gt=0)] = 1.0
+    """What this incident's remedies have multiplied the learning rate by, and not given back."""
+    cause: Cause = "unknown"
+    """What the evidence says once it is resolved; it decides whether the rate comes back."""
+    failed_step: Step | None = None
+    """The furthest step of the trouble so far."""
+    restored_step: Step | None = None
+    """Where its last rollback went back to."""
+    watch_until_step: Step | None = None
+    """The end of its probation."""
     findings: Annotated[int, Field(ge=0)] = 0
     evidence: dict[str, SignalValue] = Field(default_factory=dict)
     summary: Sentence = ""
@@ -57,3 +73,5 @@ class DecisionReport(WireModel):
     orders: tuple[Order, ...] = ()
     reason: Sentence
     command_id: UUID | None = None
+    expires_at: UnixTime | None = None
+    """Of a proposal: until when it can be approved."""

@@ -29,5 +29,7 @@ class Receipt(WireModel):
     """How long the trainer may gather before it sends again; the service raises it under load."""
     lease_seconds: Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)] = 60.0
     """How long the service stays the brain from now on."""
+    adopted: list[UUID] = Field(default_factory=list)
+    """Incidents of this envelope, the local brain's own, that the service follows from here on."""
     message: Sentence = ""
     """The latest decision on this run, for the trainer's log."""

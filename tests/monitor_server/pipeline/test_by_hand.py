@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from monitor_server.pipeline import CommandRefused, UnknownRun, approve, order
+from monitor_server.pipeline import CommandRefused, UnknownRun, approve, decline, order
 from monitor_server.storage import commands, incidents
 from tests.monitor_server.service import HEALTHY, Service, Trainer, diverge
 from trainguard.wire import (
@@ -33,6 +33,11 @@ def command(service: Service, trainer: Trainer, orders: Sequence[Order], **more:
 def consent(service: Service, trainer: Trainer, decision_id: UUID) -> Command:
     with service.database.write() as connection:
         return approve(connection, trainer.run_id, decision_id, approved_by="ada", now=service.clock(), ttl_seconds=300)
+
+
+def dissent(service: Service, trainer: Trainer, decision_id: UUID, reason: str = "") -> DecisionReport:
+    with service.database.write() as connection:
+        return decline(connection, trainer.run_id, decision_id, declined_by="ada", now=service.clock(), comment=reason)
 
 
 def proposals(service: Service, trainer: Trainer) -> list[DecisionReport]:
@@ -138,3 +143,37 @@ def test_an_incident_that_healed_leaves_nothing_to_approve(service: Service) -> 
     service.send(trainer.steps([2.3] * 400))
     with pytest.raises(CommandRefused, match="not open any more"):
         consent(service, trainer, proposal.decision_id)
+
+
+def test_an_expired_proposal_cannot_be_approved_and_the_next_one_can(service: Service) -> None:
+    trainer = Trainer(mode="advise")
+    diverge(service, trainer)
+    [proposal] = proposals(service, trainer)
+    assert proposal.expires_at == service.clock() + 3600
+    service.clock.now += 3601
+    with pytest.raises(CommandRefused, match="expired 1 s ago"):
+        consent(service, trainer, proposal.decision_id)
+    service.send(trainer.steps([13.0]))
+    [_, renewed] = proposals(service, trainer)
+    assert consent(service, trainer, renewed.decision_id).orders == renewed.orders
+
+
+def test_a_declined_proposal_stays_declined_while_nothing_changes(service: Service) -> None:
+    trainer = Trainer(mode="advise")
+    diverge(service, trainer)
+    [proposal] = proposals(service, trainer)
+    service.clock.now += 1
+    refusal = dissent(service, trainer, proposal.decision_id, reason="The data is known to be odd here.")
+    assert (refusal.decided_by, refusal.verdict, refusal.orders) == ("person", "nothing", ())
+    assert refusal.reason.startswith("Nothing, because ada declined: The data is known to be odd here")
+    service.send(trainer.steps([13.0] * 5))
+    assert len(proposals(service, trainer)) == 1
+    with service.database.read() as connection:
+        [told] = incidents.listing(connection, kinds=["divergence"])
+    assert told.incident.state == "open"
+    with pytest.raises(CommandRefused, match="a later decision"):
+        consent(service, trainer, proposal.decision_id)
+    with pytest.raises(CommandRefused, match="its verdict is nothing"):
+        dissent(service, trainer, refusal.decision_id)
+    with pytest.raises(UnknownRun):
+        dissent(service, Trainer(), proposal.decision_id)
