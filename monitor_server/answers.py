@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from trainguard.policy.diagnosis import Advice, Task
 from trainguard.wire import (
@@ -243,6 +243,72 @@ class Silences(WireModel):
     """In the order in which they were made."""
 
     silences: list[RecordedSilence]
+
+
+class RecordedToken(WireModel):
+    """A token without its secret, which nobody can read any more. Times in seconds since 1970 (UTC); null: never."""
+
+    token_id: str
+    name: str
+    project: str | None
+    """The only project it is good for; null: all."""
+    scopes: list[str]
+    state: str
+    """active, expired or revoked"""
+    created_at: float
+    created_by: str
+    expires_at: float | None
+    rotated_at: float | None
+    former_until: float | None
+    """Until when the secret of before the rotation is good."""
+    revoked_at: float | None
+    last_used_at: float | None
+    """Noted at most once a minute."""
+
+
+class NewToken(RecordedToken):
+    """A token at the only moment at which its secret is shown."""
+
+    token: str
+
+
+class Tokens(WireModel):
+    """In the order in which they were made."""
+
+    tokens: list[RecordedToken]
+
+
+class AuditEntry(WireModel):
+    """One thing that a person, the policy or a trainer's local brain did."""
+
+    entry_id: int
+    done_at: float
+    actor_kind: str
+    """person, policy or local"""
+    actor: str
+    token_id: str | None
+    action: str
+    project: str | None
+    run_id: UUID | None
+    target: str
+    document: dict[str, JsonValue]
+
+
+class Audit(WireModel):
+    """The latest first; ``next`` is the cursor of the page after, null at the end."""
+
+    entries: list[AuditEntry]
+    next: str | None
+
+
+class Session(WireModel):
+    """Who is asking, and what he may do."""
+
+    needs_token: bool
+    """Whether one has to sign in here."""
+    name: str | None
+    scopes: list[str]
+    project: str | None
 
 
 class AdviceOnRun(WireModel):

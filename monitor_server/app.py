@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
 from monitor_server import api, web
+from monitor_server.access import Keeper
 from monitor_server.housekeeping import Housekeeper
 from monitor_server.live import EventFeed, LiveMemory
 from monitor_server.notifiers import Courier
@@ -31,6 +32,7 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.time) ->
     ingest = Ingest(database, memory, settings, clock=clock)
     courier = Courier(database, settings, clock=clock, on_outcome=telemetry.notification)
     feed = EventFeed(database)
+    keeper = Keeper(database, settings, clock=clock)
     housekeeper = Housekeeper(database, settings, clock=clock)
 
     @asynccontextmanager
@@ -53,7 +55,7 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.time) ->
         exception_handlers=dict(api.HANDLERS),
         separate_input_output_schemas=False,
     )
-    app.state.service = api.Service(settings, database, ingest, telemetry, feed, clock)
+    app.state.service = api.Service(settings, database, ingest, telemetry, feed, keeper, clock)
     for router in api.ROUTERS:
         app.include_router(router, prefix=api.PREFIX)
     app.include_router(api.HEALTH_ROUTER)

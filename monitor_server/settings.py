@@ -60,6 +60,12 @@ class Settings(BaseModel):
     """Envelopes that may wait for their commit; more are answered 503."""
     live_runs: Annotated[int, Field(ge=1, le=1_000_000)] = 2000
     """Runs whose detectors are kept in memory."""
+    body_seconds: Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)] = 30.0
+    """How long the body of a request may take to arrive."""
+    requests_per_minute: Annotated[int, Field(ge=0)] = 6_000
+    """Of each token, per process; 0 sets no limit."""
+    envelopes_per_minute: Annotated[int, Field(ge=0)] = 120_000
+    """Of each token, per process: one token may serve a thousand trainers. 0 sets no limit."""
     event_streams: Annotated[int, Field(ge=1, le=10_000)] = 100
     """Pages that may follow live at once, per process; more are answered 503."""
     webhook_url: str = ""
@@ -95,14 +101,10 @@ class Settings(BaseModel):
             raise ValueError("is no web address; write http://host/path or https://host/path")
         return value.rstrip("/")
 
-    @model_validator(mode="after")
-    def _nobody_listens_in(self) -> Self:
-        if not self.insecure and not is_loopback(self.host):
-            raise ValueError(
-                f"host {self.host} can be reached by others, and nobody has to sign in: "
-                "bind 127.0.0.1, or say --insecure (TRAINGUARD_INSECURE=1) if the network is trusted"
-            )
-        return self
+    @property
+    def is_within_reach(self) -> bool:
+        """Whether others than this machine can reach the service. It then takes tokens, or the word *insecure*."""
+        return not is_loopback(self.host)
 
     @property
     def page_url(self) -> str:

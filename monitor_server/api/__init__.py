@@ -7,6 +7,7 @@ as a string, and whatever goes wrong is a problem+json that names the field. A n
 
 from monitor_server.api import (
     advice,
+    audit,
     commands,
     envelopes,
     events,
@@ -18,7 +19,9 @@ from monitor_server.api import (
     observations,
     registration,
     runs,
+    session,
     silences,
+    tokens,
 )
 from monitor_server.api.openapi import document
 from monitor_server.api.problems import HANDLERS
@@ -37,6 +40,9 @@ ROUTERS = (
     silences.router,
     events.router,
     fleet.router,
+    session.router,
+    tokens.router,
+    audit.router,
 )
 """Under ``PREFIX``."""
 

@@ -8,7 +8,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Response
 
 from monitor_server.answers import AdviceOnRun
-from monitor_server.api.service import Serving, answer
+from monitor_server.api.service import Reading, answer
 from trainguard.policy.diagnosis import SetUp, Task, advise
 
 router = APIRouter(tags=["runs"])
@@ -17,7 +17,7 @@ Chosen = Annotated[Task | None, Query(description="Whose published ranges apply;
 
 
 @router.get("/runs/{run_id}/advice", response_model=AdviceOnRun)
-def advise_on_run(run_id: UUID, service: Serving, task: Chosen = None) -> Response:
+def advise_on_run(run_id: UUID, service: Reading, task: Chosen = None) -> Response:
     """The set-up checked against published ranges and standard knowledge, warnings first."""
     with service.reading(run_id) as (_, row):
         description = row.described()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from typing import TypeVar
 
+import anyio
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
 from starlette.concurrency import run_in_threadpool
@@ -26,11 +27,16 @@ _DRAINED_AT_MOST = 8
 async def read_model(request: Request, model: type[Model], code: str, settings: Settings) -> Model:
     """The body as ``model``.
 
-    Raises `Problem`: 415 for another type or encoding, 413 over a limit, 400 for what is no gzip or no JSON, and
-    422 with ``code`` and the fields at fault.
+    Raises `Problem`: 415 for another type or encoding, 413 over a limit, 408 where it comes too slowly, 400 for what
+    is no gzip or no JSON, and 422 with ``code`` and the fields at fault.
     """
     encoding = _encoding(request)
-    body = await _read(request, settings.max_body_bytes)
+    try:
+        with anyio.fail_after(settings.body_seconds):
+            body = await _read(request, settings.max_body_bytes)
+    except TimeoutError:
+        detail = f"the body did not arrive within {settings.body_seconds:g} s"
+        raise Problem(408, "body_too_slow", detail, headers={"connection": "close"}) from None
     if len(body) <= _PARSED_AT_ONCE:
         return _parse(body, encoding, model, code, settings)
     return await run_in_threadpool(_parse, body, encoding, model, code, settings)

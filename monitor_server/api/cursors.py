@@ -49,6 +49,22 @@ def read_step_cursor(word: str) -> tuple[int, int]:
     return attempt, step
 
 
+def entry_cursor(number: int) -> str:
+    """The cursor after an entry of the audit log."""
+    return _word([number])
+
+
+def read_entry_cursor(word: str) -> int:
+    """The number in a cursor made by `entry_cursor`. Raises `Problem` for anything else."""
+    try:
+        (number,) = _parts(word)
+    except (ValueError, TypeError):
+        raise _refused() from None
+    if not (isinstance(number, int) and 0 <= number < 2**63):
+        raise _refused()
+    return number
+
+
 def _word(parts: list[float | int | str]) -> str:
     return base64.urlsafe_b64encode(json.dumps(parts).encode()).decode().rstrip("=")
 

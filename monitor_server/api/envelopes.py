@@ -7,11 +7,12 @@ import time
 from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
+from starlette.concurrency import run_in_threadpool
 
 from monitor_server.api.bodies import read_model
 from monitor_server.api.openapi import takes
 from monitor_server.api.problems import busy, problem_of, refused_field
-from monitor_server.api.service import Service, Serving, answer
+from monitor_server.api.service import IngestingEnvelopes, Service, answer
 from trainguard.wire import Envelope, Receipt
 
 router = APIRouter(tags=["trainers"])
@@ -21,7 +22,7 @@ COMMIT_WITHIN_SECONDS = 30.0
 
 
 @router.post("/runs/{run_id}/envelopes", response_model=Receipt, openapi_extra=takes(Envelope))
-async def receive(run_id: UUID, request: Request, service: Serving) -> Response:
+async def receive(run_id: UUID, request: Request, service: IngestingEnvelopes) -> Response:
     """Record an envelope, once, and answer with the commands of the run. The receipt leaves after the commit."""
     began = time.perf_counter()
     try:
@@ -39,6 +40,8 @@ async def _receipt(run_id: UUID, request: Request, service: Service) -> Receipt:
     if envelope.run_id != run_id:
         message = f"the body names run {envelope.run_id}, the address {run_id}; send it to its own run"
         raise refused_field(422, "invalid_envelope", "run_id", message)
+    if service.caller.project is not None:
+        await run_in_threadpool(_require, service, run_id)
     future = asyncio.wrap_future(service.ingest.submit(envelope))
     try:
         case = await asyncio.wait_for(future, COMMIT_WITHIN_SECONDS)
@@ -46,3 +49,8 @@ async def _receipt(run_id: UUID, request: Request, service: Service) -> Receipt:
         raise busy("overloaded", f"no commit within {COMMIT_WITHIN_SECONDS:g} s; send the envelope again") from None
     assert case.receipt is not None, "the last stage writes it"
     return case.receipt
+
+
+def _require(service: Service, run_id: UUID) -> None:
+    with service.reading(run_id):
+        pass

@@ -11,14 +11,14 @@ from fastapi.sse import EventSourceResponse
 from starlette.concurrency import run_in_threadpool
 
 from monitor_server.api.problems import busy
-from monitor_server.api.service import Service, Serving
+from monitor_server.api.service import Reading, Service
 from monitor_server.api.watch import Watch
 from monitor_server.pipeline.broadcast import EventKind
 
 router = APIRouter(tags=["events"])
 
 
-async def _seat(service: Serving) -> AsyncIterator[None]:
+async def _seat(service: Reading) -> AsyncIterator[None]:
     """One of the places for those who follow, until the answer has ended, however it ends."""
     if not service.feed.take_seat(service.settings.event_streams):
         raise busy("too_many_streams", f"{service.settings.event_streams} follow live already; come back later")
@@ -39,7 +39,7 @@ async def _seat(service: Serving) -> AsyncIterator[None]:
     },
 )
 async def follow(
-    service: Serving,
+    service: Reading,
     run_id: Annotated[UUID | None, Query(description="Only of this run, and its progress with it.")] = None,
     project: Annotated[str | None, Query(description="Only of this project.", max_length=200)] = None,
     kind: Annotated[list[EventKind] | None, Query(description="May be given several times.")] = None,
@@ -54,7 +54,12 @@ async def follow(
     if run_id is not None:
         await run_in_threadpool(_require, service, run_id)
     watch = Watch(
-        service.database, service.feed, service.clock, run_id=run_id, project=project, kinds=tuple(kind or ())
+        service.database,
+        service.feed,
+        service.clock,
+        run_id=run_id,
+        project=service.only(project),
+        kinds=tuple(kind or ()),
     )
     headers = {"cache-control": "no-cache", "x-accel-buffering": "no"}
     return EventSourceResponse(watch.stream(last_seen or last_event_id), headers=headers)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
-from monitor_server.api.service import Serving, answer
+from monitor_server.api.service import Reading, answer
 from monitor_server.storage import fleet, runs
 from trainguard.wire import WireModel
 
@@ -71,22 +71,28 @@ class Fleet(WireModel):
 
 
 @router.get("/projects", response_model=Projects)
-def list_projects(service: Serving) -> Response:
+def list_projects(service: Reading) -> Response:
     """Every project, with how many runs it has."""
     with service.database.read() as connection:
         found = fleet.projects(connection)
-    return answer(Projects(projects=[Project(project=one.project, runs=one.runs, living=one.living) for one in found]))
+    told = [
+        Project(project=one.project, runs=one.runs, living=one.living)
+        for one in found
+        if service.caller.may_see(one.project)
+    ]
+    return answer(Projects(projects=told))
 
 
 @router.get("/fleet", response_model=Fleet)
 def show_fleet(
-    service: Serving,
+    service: Reading,
     project: str | None = None,
     seconds: Annotated[
         float | None, Query(gt=0, le=1e10, allow_inf_nan=False, description="Only incidents opened so recently.")
     ] = None,
 ) -> Response:
     """Incidents by kind and cause over all runs, steps and hours lost and saved."""
+    project = service.only(project)
     opened_after = service.clock() - seconds if seconds is not None else -1.0
     with service.database.read() as connection:
         tallies, saved, has_more = fleet.tally(

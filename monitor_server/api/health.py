@@ -8,7 +8,7 @@ from fastapi import APIRouter, Header, Response
 
 from monitor_server.answers import Health
 from monitor_server.api.problems import Problem
-from monitor_server.api.service import Serving, answer
+from monitor_server.api.service import Reading, Serving, answer
 from monitor_server.storage import SchemaError
 from monitor_server.storage.schema import require_current
 from trainguard import __version__
@@ -34,7 +34,8 @@ def readyz(service: Serving) -> Response:
 
 
 @router.get("/metrics", response_class=Response)
-def metrics(service: Serving, accept: Annotated[str, Header()] = "") -> Response:
+def metrics(service: Reading, accept: Annotated[str, Header()] = "") -> Response:
     """For Prometheus; 503 while the database is away, so that ``up`` tells of it."""
+    service.require_every_project()
     page, media_type = service.telemetry.exposition(accept)
     return Response(page, headers={"content-type": media_type})

@@ -16,14 +16,14 @@ from monitor_server.answers import (
     Findings,
     RecordedFinding,
 )
-from monitor_server.api.service import Limit, Serving, answer
+from monitor_server.api.service import Limit, Reading, answer
 from monitor_server.storage import attempts, incidents, reports
 
 router = APIRouter(tags=["history"])
 
 
 @router.get("/runs/{run_id}/attempts", response_model=Attempts)
-def list_attempts(run_id: UUID, service: Serving) -> Response:
+def list_attempts(run_id: UUID, service: Reading) -> Response:
     """The branches of the run's history; abandoned steps stay readable under their attempt."""
     with service.reading(run_id) as (connection, _):
         return answer(Attempts(attempts=attempts.of_run(connection, run_id)))
@@ -31,7 +31,7 @@ def list_attempts(run_id: UUID, service: Serving) -> Response:
 
 @router.get("/runs/{run_id}/findings", response_model=Findings)
 def list_findings(
-    run_id: UUID, service: Serving, source: Literal["server", "trainer"] | None = None, limit: Limit = 1000
+    run_id: UUID, service: Reading, source: Literal["server", "trainer"] | None = None, limit: Limit = 1000
 ) -> Response:
     """What detectors said: the service's own, and the trainer's for comparison."""
     with service.reading(run_id) as (connection, _):
@@ -41,14 +41,14 @@ def list_findings(
 
 
 @router.get("/runs/{run_id}/evaluations", response_model=Evaluations)
-def list_evaluations(run_id: UUID, service: Serving, limit: Limit = 1000) -> Response:
+def list_evaluations(run_id: UUID, service: Reading, limit: Limit = 1000) -> Response:
     """What evaluations measured."""
     with service.reading(run_id) as (connection, _):
         return answer(Evaluations(evaluations=reports.evaluations_of(connection, run_id, limit)))
 
 
 @router.get("/runs/{run_id}/checkpoints", response_model=Checkpoints)
-def list_checkpoints(run_id: UUID, service: Serving, removed: bool = False, limit: Limit = 1000) -> Response:
+def list_checkpoints(run_id: UUID, service: Reading, removed: bool = False, limit: Limit = 1000) -> Response:
     """What the trainer can go back to, and with ``removed`` also what it could once."""
     with service.reading(run_id) as (connection, _):
         found = reports.checkpoints_of(connection, run_id, removed_too=removed, limit=limit)
@@ -56,7 +56,7 @@ def list_checkpoints(run_id: UUID, service: Serving, removed: bool = False, limi
 
 
 @router.get("/runs/{run_id}/decisions", response_model=Decisions)
-def list_decisions(run_id: UUID, service: Serving, incident_id: UUID | None = None, limit: Limit = 1000) -> Response:
+def list_decisions(run_id: UUID, service: Reading, incident_id: UUID | None = None, limit: Limit = 1000) -> Response:
     """What was decided, each with its reason, also where it was "nothing, because …"."""
     with service.reading(run_id) as (connection, _):
         found = incidents.decisions_of(connection, run_id, incident_id=incident_id, limit=limit)
@@ -64,7 +64,7 @@ def list_decisions(run_id: UUID, service: Serving, incident_id: UUID | None = No
 
 
 @router.get("/runs/{run_id}/acknowledgements", response_model=Acknowledgements)
-def list_acknowledgements(run_id: UUID, service: Serving, limit: Limit = 1000) -> Response:
+def list_acknowledgements(run_id: UUID, service: Reading, limit: Limit = 1000) -> Response:
     """The trainer's answers to commands."""
     with service.reading(run_id) as (connection, _):
         return answer(Acknowledgements(acknowledgements=reports.acknowledgements_of(connection, run_id, limit)))

@@ -14,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from monitor_server.answers import IncidentDetail, Incidents
 from monitor_server.api.bodies import read_model
 from monitor_server.api.openapi import takes
-from monitor_server.api.service import Limit, Service, Serving, answer
+from monitor_server.api.service import Commanding, Limit, Reading, Service, answer
 from monitor_server.api.stories import detail_of, recorded
 from monitor_server.pipeline import UnknownIncident, acknowledge, approve, comment_on, decline, resolve
 from monitor_server.pipeline.refusals import IncidentRefused
@@ -56,7 +56,7 @@ CONFLICT: dict[int | str, dict[str, Any]] = {409: {"description": "It cannot be 
 
 @router.get("/incidents", response_model=Incidents)
 def list_incidents(
-    service: Serving,
+    service: Reading,
     run_id: UUID | None = None,
     project: Annotated[str | None, Query(max_length=200)] = None,
     state: States = None,
@@ -66,14 +66,14 @@ def list_incidents(
     """Incidents of every run, the latest first."""
     with service.database.read() as connection:
         found = incidents.listing(
-            connection, run_id=run_id, project=project, states=state or (), kinds=kind or (), limit=limit
+            connection, run_id=run_id, project=service.only(project), states=state or (), kinds=kind or (), limit=limit
         )
         return answer(Incidents(incidents=recorded(connection, found)))
 
 
 @router.get("/runs/{run_id}/incidents", response_model=Incidents)
 def list_incidents_of_run(
-    run_id: UUID, service: Serving, state: States = None, kind: Kinds = None, limit: Limit = 1000
+    run_id: UUID, service: Reading, state: States = None, kind: Kinds = None, limit: Limit = 1000
 ) -> Response:
     """Incidents of one run, the latest first."""
     with service.reading(run_id) as (connection, _):
@@ -82,29 +82,33 @@ def list_incidents_of_run(
 
 
 @router.get("/incidents/{incident_id}", response_model=IncidentDetail)
-def show_incident(incident_id: UUID, service: Serving) -> Response:
+def show_incident(incident_id: UUID, service: Reading) -> Response:
     """One incident with its findings, decisions, commands, acknowledgements and remarks."""
     return answer(_detail(service, incident_id))
 
 
 @router.post("/incidents/{incident_id}/acknowledge", response_model=IncidentDetail, openapi_extra=takes(Word))
-async def acknowledge_incident(incident_id: UUID, request: Request, service: Serving) -> Response:
+async def acknowledge_incident(incident_id: UUID, request: Request, service: Commanding) -> Response:
     """Say that somebody has seen it. The first one stays."""
     word = await read_model(request, Word, "invalid_word", service.settings)
 
     def do(connection: Connection, _: StoredIncident) -> None:
-        acknowledge(connection, incident_id, by=_name(word.by), now=service.clock(), comment=word.comment)
+        acknowledge(
+            connection, incident_id, by=service.caller.signed(word.by), now=service.clock(), comment=word.comment
+        )
 
     return await run_in_threadpool(_done, service, incident_id, do)
 
 
 @router.post("/incidents/{incident_id}/comment", response_model=IncidentDetail, openapi_extra=takes(Comment))
-async def comment_on_incident(incident_id: UUID, request: Request, service: Serving) -> Response:
+async def comment_on_incident(incident_id: UUID, request: Request, service: Commanding) -> Response:
     """Add a comment."""
     word = await read_model(request, Comment, "invalid_word", service.settings)
 
     def do(connection: Connection, _: StoredIncident) -> None:
-        comment_on(connection, incident_id, by=_name(word.by), now=service.clock(), comment=word.comment)
+        comment_on(
+            connection, incident_id, by=service.caller.signed(word.by), now=service.clock(), comment=word.comment
+        )
 
     return await run_in_threadpool(_done, service, incident_id, do)
 
@@ -112,7 +116,7 @@ async def comment_on_incident(incident_id: UUID, request: Request, service: Serv
 @router.post(
     "/incidents/{incident_id}/approve", response_model=IncidentDetail, responses=CONFLICT, openapi_extra=takes(Verdict)
 )
-async def approve_incident(incident_id: UUID, request: Request, service: Serving) -> Response:
+async def approve_incident(incident_id: UUID, request: Request, service: Commanding) -> Response:
     """Let what is proposed be done; the trainer finds the command in its next receipt."""
     word = await read_model(request, Verdict, "invalid_word", service.settings)
 
@@ -121,10 +125,11 @@ async def approve_incident(incident_id: UUID, request: Request, service: Serving
             connection,
             found.run_id,
             _proposal(connection, found, word).decision_id,
-            approved_by=_name(word.by),
+            approved_by=service.caller.signed(word.by),
             now=service.clock(),
             ttl_seconds=service.settings.command_ttl_seconds,
             comment=word.comment,
+            token_id=service.caller.token_id,
         )
 
     return await run_in_threadpool(_done, service, incident_id, do)
@@ -133,7 +138,7 @@ async def approve_incident(incident_id: UUID, request: Request, service: Serving
 @router.post(
     "/incidents/{incident_id}/decline", response_model=IncidentDetail, responses=CONFLICT, openapi_extra=takes(Verdict)
 )
-async def decline_incident(incident_id: UUID, request: Request, service: Serving) -> Response:
+async def decline_incident(incident_id: UUID, request: Request, service: Commanding) -> Response:
     """Say no to what is proposed: nothing is done, and the same thing is not proposed again."""
     word = await read_model(request, Verdict, "invalid_word", service.settings)
 
@@ -142,9 +147,10 @@ async def decline_incident(incident_id: UUID, request: Request, service: Serving
             connection,
             found.run_id,
             _proposal(connection, found, word).decision_id,
-            declined_by=_name(word.by),
+            declined_by=service.caller.signed(word.by),
             now=service.clock(),
             comment=word.comment,
+            token_id=service.caller.token_id,
         )
 
     return await run_in_threadpool(_done, service, incident_id, do)
@@ -153,12 +159,19 @@ async def decline_incident(incident_id: UUID, request: Request, service: Serving
 @router.post(
     "/incidents/{incident_id}/resolve", response_model=IncidentDetail, responses=CONFLICT, openapi_extra=takes(Word)
 )
-async def resolve_incident(incident_id: UUID, request: Request, service: Serving) -> Response:
+async def resolve_incident(incident_id: UUID, request: Request, service: Commanding) -> Response:
     """Close it by hand. If the trouble goes on, it opens a new one."""
     word = await read_model(request, Word, "invalid_word", service.settings)
 
     def do(connection: Connection, _: StoredIncident) -> None:
-        resolve(connection, incident_id, by=_name(word.by), now=service.clock(), comment=word.comment)
+        resolve(
+            connection,
+            incident_id,
+            by=service.caller.signed(word.by),
+            now=service.clock(),
+            comment=word.comment,
+            token_id=service.caller.token_id,
+        )
 
     return await run_in_threadpool(_done, service, incident_id, do)
 
@@ -166,19 +179,22 @@ async def resolve_incident(incident_id: UUID, request: Request, service: Serving
 def _done(service: Service, incident_id: UUID, do: Callable[[Connection, StoredIncident], None]) -> Response:
     """Do it in one transaction, and answer with the incident as it is then."""
     with service.database.write() as connection:
-        found = incidents.find(connection, incident_id)
-        if found is None:
-            raise UnknownIncident(incident_id)
+        found = _visible(service, connection, incident_id)
         do(connection, found)
     return answer(_detail(service, incident_id))
 
 
 def _detail(service: Service, incident_id: UUID) -> IncidentDetail:
     with service.database.read() as connection:
-        found = incidents.find(connection, incident_id)
-        if found is None:
-            raise UnknownIncident(incident_id)
+        found = _visible(service, connection, incident_id)
         return detail_of(connection, found, service.clock())
+
+
+def _visible(service: Service, connection: Connection, incident_id: UUID) -> StoredIncident:
+    found = incidents.find(connection, incident_id)
+    if found is None or not service.caller.may_see(found.project):
+        raise UnknownIncident(incident_id)
+    return found
 
 
 def _proposal(connection: Connection, found: StoredIncident, word: Verdict) -> DecisionReport:
@@ -190,7 +206,3 @@ def _proposal(connection: Connection, found: StoredIncident, word: Verdict) -> D
     if word.decision_id is not None and word.decision_id != latest.decision_id:
         raise IncidentRefused("decision_id", "a later decision has taken the place of this one; look at the latest")
     return latest
-
-
-def _name(by: str) -> str:
-    return by.strip() or "a person"

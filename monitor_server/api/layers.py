@@ -8,7 +8,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Response
 
 from monitor_server.api.observations import FromStep, ToStep
-from monitor_server.api.service import Serving, answer
+from monitor_server.api.service import Reading, answer
 from monitor_server.storage import layers
 from trainguard.wire import SignalValue, WireModel
 
@@ -37,7 +37,7 @@ class Layers(WireModel):
 @router.get("/runs/{run_id}/layers", response_model=Layers)
 def show_layers(
     run_id: UUID,
-    service: Serving,
+    service: Reading,
     signal: LayerSignal = "grad_norm",
     from_step: FromStep = None,
     to_step: ToStep = None,

@@ -16,7 +16,7 @@ from monitor_server.answers import (
 )
 from monitor_server.api.cursors import read_step_cursor, step_cursor
 from monitor_server.api.problems import refused_field
-from monitor_server.api.service import Limit, Serving, answer
+from monitor_server.api.service import Limit, Reading, answer
 from monitor_server.storage import buckets, observations
 from monitor_server.storage.buckets import Bucket
 from trainguard.wire import STANDARD_SIGNALS
@@ -32,7 +32,7 @@ ToStep = Annotated[Step | None, Query(description="To this step, inclusive.")]
 @router.get("/runs/{run_id}/observations", response_model=ObservationBuckets)
 def chart(
     run_id: UUID,
-    service: Serving,
+    service: Reading,
     signals: Annotated[str, Query(description="Names, with commas between them.", max_length=1000)] = "loss",
     attempt: AttemptQuery = None,
     from_step: FromStep = None,
@@ -68,7 +68,7 @@ def chart(
 @router.get("/runs/{run_id}/observations/rows", response_model=ObservationRows)
 def rows(
     run_id: UUID,
-    service: Serving,
+    service: Reading,
     attempt: AttemptQuery = None,
     from_step: FromStep = None,
     to_step: ToStep = None,

@@ -13,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
+from monitor_server.access import Forbidden, NotSignedIn, TooManyRequests
 from monitor_server.pipeline import (
     CommandRefused,
     DescriptionRefused,
@@ -28,6 +29,7 @@ MEDIA_TYPE = "application/problem+json"
 MOST_ERRORS = 20
 """Fields named in one answer: ten thousand bad numbers are one mistake."""
 RETRY_AFTER_SECONDS = 2
+SLOWER_AFTER_SECONDS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +110,13 @@ def problem_of(request: Request, error: Exception) -> Problem:
             return Problem(404, "unknown_incident", str(error))
         case IncidentRefused():
             return refused_field(409, "incident_refused", error.field_path, str(error))
+        case NotSignedIn():
+            return Problem(401, "not_signed_in", str(error), headers={"www-authenticate": 'Bearer realm="trainguard"'})
+        case Forbidden():
+            return Problem(403, "forbidden", str(error))
+        case TooManyRequests():
+            wait = {"retry-after": str(SLOWER_AFTER_SECONDS)}
+            return Problem(429, "too_many_requests", str(error), headers=wait)
         case EnvelopeRefused():
             return refused_field(422, "invalid_envelope", error.field_path, str(error))
         case DescriptionRefused():
@@ -150,6 +159,9 @@ HANDLERS: dict[int | type[Exception], Callable[[Request, Any], Coroutine[Any, An
         UnknownRun,
         UnknownIncident,
         IncidentRefused,
+        NotSignedIn,
+        Forbidden,
+        TooManyRequests,
         EnvelopeRefused,
         DescriptionRefused,
         CommandRefused,

@@ -8,10 +8,10 @@ from starlette.concurrency import run_in_threadpool
 from monitor_server.answers import RunSummary
 from monitor_server.api.bodies import read_model
 from monitor_server.api.openapi import takes
-from monitor_server.api.service import Service, Serving, answer
+from monitor_server.api.service import Ingesting, Service, answer
 from monitor_server.api.summaries import summary
 from monitor_server.pipeline import register_run
-from monitor_server.storage import RunRow
+from monitor_server.storage import RunRow, runs
 from trainguard.wire import RunDescription
 
 router = APIRouter(tags=["trainers"])
@@ -24,7 +24,7 @@ router = APIRouter(tags=["trainers"])
     responses={200: {"description": "Known already; its description is renewed."}},
     openapi_extra=takes(RunDescription),
 )
-async def register(request: Request, service: Serving) -> Response:
+async def register(request: Request, service: Ingesting) -> Response:
     """Make a run known, or renew the description of a known one."""
     description = await read_model(request, RunDescription, "invalid_run", service.settings)
     row, is_new = await run_in_threadpool(_register, service, description)
@@ -32,5 +32,9 @@ async def register(request: Request, service: Serving) -> Response:
 
 
 def _register(service: Service, description: RunDescription) -> tuple[RunRow, bool]:
+    service.only(description.project)
     with service.database.write() as connection:
+        known = runs.load(connection, description.run_id)
+        if known is not None:
+            service.only(known.project)
         return register_run(connection, description, service.clock())

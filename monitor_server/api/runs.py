@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Response
 
 from monitor_server.answers import RunDetail, RunPage
 from monitor_server.api.cursors import read_run_cursor, run_cursor
-from monitor_server.api.service import Serving, answer
+from monitor_server.api.service import Reading, answer
 from monitor_server.api.summaries import detail, summaries
 from monitor_server.storage import runs
 
@@ -20,7 +20,7 @@ State = Literal["running", "silent", "finished", "halted", "failed"]
 
 @router.get("/runs", response_model=RunPage)
 def list_runs(
-    service: Serving,
+    service: Reading,
     state: Annotated[list[State] | None, Query(description="May be given several times.")] = None,
     project: str | None = None,
     name: Annotated[str | None, Query(description="The run's whole name.")] = None,
@@ -35,7 +35,7 @@ def list_runs(
     with service.database.read() as connection:
         rows = runs.listing(
             connection,
-            project=project,
+            project=service.only(project),
             name=name,
             states=state or (),
             search=search,
@@ -48,7 +48,7 @@ def list_runs(
 
 
 @router.get("/runs/{run_id}", response_model=RunDetail)
-def show_run(run_id: UUID, service: Serving) -> Response:
+def show_run(run_id: UUID, service: Reading) -> Response:
     """One run with its description."""
     with service.reading(run_id) as (connection, row):
         return answer(detail(connection, row))

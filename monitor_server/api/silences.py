@@ -8,15 +8,16 @@ from uuid import UUID, uuid4
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
+from sqlalchemy import Connection
 from starlette.concurrency import run_in_threadpool
 
 from monitor_server.answers import RecordedSilence, Silences
 from monitor_server.api.bodies import read_model
 from monitor_server.api.openapi import takes
 from monitor_server.api.problems import Problem, refused_field
-from monitor_server.api.service import Limit, Service, Serving, answer
+from monitor_server.api.service import Commanding, Limit, Reading, Service, answer
 from monitor_server.pipeline import silence, unsilence
-from monitor_server.storage import silences
+from monitor_server.storage import runs, silences
 from monitor_server.storage.silences import Silence
 from trainguard.wire import FindingKind, WireModel
 from trainguard.wire.base import Sentence
@@ -40,7 +41,7 @@ class WishedSilence(WireModel):
 
 @router.get("/silences", response_model=Silences)
 def list_silences(
-    service: Serving,
+    service: Reading,
     run_id: UUID | None = None,
     project: Annotated[str | None, Query(max_length=200)] = None,
     ended: Annotated[bool, Query(description="Those that have ended, too.")] = False,
@@ -49,13 +50,13 @@ def list_silences(
     """Silences in force. One of a kind alone covers every run."""
     with service.database.read() as connection:
         found = silences.listing(
-            connection, now=service.clock(), ended_too=ended, run_id=run_id, project=project, limit=limit
+            connection, now=service.clock(), ended_too=ended, run_id=run_id, project=service.only(project), limit=limit
         )
     return answer(Silences(silences=[_told(one) for one in found]))
 
 
 @router.post("/silences", status_code=201, response_model=RecordedSilence, openapi_extra=takes(WishedSilence))
-async def begin_silence(request: Request, service: Serving) -> Response:
+async def begin_silence(request: Request, service: Commanding) -> Response:
     """Tell nobody for a while. Decisions are made as before, and an escalation is told all the same."""
     wish = await read_model(request, WishedSilence, "invalid_silence", service.settings)
     if wish.run_id is None and wish.project is None and wish.kind is None:
@@ -64,15 +65,17 @@ async def begin_silence(request: Request, service: Serving) -> Response:
 
 
 @router.delete("/silences/{silence_id}", status_code=204, response_class=Response)
-def lift_silence(silence_id: UUID, service: Serving) -> Response:
+def lift_silence(silence_id: UUID, service: Commanding) -> Response:
     """Be told again, from now on."""
     with service.database.write() as connection:
         found = silences.load(connection, silence_id)
-        if found is None:
+        if found is None or not _is_visible(service, connection, found):
             raise Problem(
                 404, "unknown_silence", f"there is no silence {silence_id}; /api/v1/silences lists those there are"
             )
-        unsilence(connection, found, by="a person", now=service.clock())
+        unsilence(
+            connection, found, by=service.caller.signed(""), now=service.clock(), token_id=service.caller.token_id
+        )
     return Response(status_code=204)
 
 
@@ -82,15 +85,24 @@ def _begin(service: Service, wish: WishedSilence) -> Silence:
         silence_id=uuid4(),
         created_at=now,
         ends_at=now + wish.seconds,
-        created_by=wish.created_by.strip() or "a person",
+        created_by=service.caller.signed(wish.created_by),
         reason=wish.reason,
         run_id=wish.run_id,
-        project=wish.project,
+        project=wish.project if wish.run_id is not None else service.only(wish.project),
         kind=wish.kind,
     )
     with service.database.write() as connection:
-        silence(connection, wished, now=now)
+        if wished.run_id is not None:
+            service.visible(connection, wished.run_id)
+        silence(connection, wished, now=now, token_id=service.caller.token_id)
     return wished
+
+
+def _is_visible(service: Service, connection: Connection, one: Silence) -> bool:
+    if one.run_id is not None:
+        run = runs.load(connection, one.run_id)
+        return run is not None and service.caller.may_see(run.project)
+    return service.caller.may_see(one.project or "") if one.project is not None else service.caller.project is None
 
 
 def _told(one: Silence) -> RecordedSilence:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 
 _OF_EXTRA_CLI = ("typer", "click", "rich", "yaml")
-_OF_EXTRA_SERVER = ("fastapi", "starlette", "uvicorn", "sqlalchemy", "alembic", "prometheus_client", "jinja2")
+_OF_EXTRA_SERVER = ("limits", "fastapi", "starlette", "uvicorn", "sqlalchemy", "alembic", "prometheus_client", "jinja2")
 
 
 def main() -> None:

@@ -1,66 +1,110 @@
-"""Asking a service that runs, over its own API."""
+"""Asking a service that runs, over its own API, and giving up in a sentence where it gives no answer."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import TracebackType
-from typing import Any
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Annotated, Any, NoReturn
+from uuid import UUID
 
-import httpx
-from typing_extensions import Self
+import typer
+from rich.console import Console
+from rich.markup import escape
 
+from monitor_server.client.connection import Connection, NotAllowed, ServiceError, Unreachable
+
+DEFAULT_SERVER = "http://127.0.0.1:8321"
 TIMEOUT_SECONDS = 10.0
 
+Server = Annotated[
+    str,
+    typer.Option(envvar="TRAINGUARD_SERVER", metavar="URL", help="The address of the service."),
+]
+Token = Annotated[
+    str | None,
+    typer.Option(
+        envvar="TRAINGUARD_TOKEN",
+        metavar="TOKEN",
+        help="For a service that wants one. Better in the variable, where no process list shows it.",
+        show_envvar=True,
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the service's own JSON, for other programs.")]
+Limit = Annotated[int, typer.Option(min=1, max=500, help="How many at most, the latest first.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do it without asking back.")]
+By = Annotated[str, typer.Option("--by", metavar="NAME", help="Who you are. [dim]Default: the name of the token[/]")]
 
-class NoAnswer(Exception):
-    """The service gave no answer to work with; the message says why and what to do."""
 
-
+@dataclass(frozen=True, slots=True)
 class Asking:
-    """One connection to a service, for the length of a ``with`` block."""
+    """Where to ask, and with which token. Every failure ends the program with one sentence."""
 
-    def __init__(self, server: str) -> None:
-        self._server = server.rstrip("/")
-        # A proxy of the environment serves for far addresses, and would lose one on this machine.
-        self._client = httpx.Client(timeout=TIMEOUT_SECONDS, trust_env=not _is_near(self._server))
+    server: str
+    token: str | None = None
 
-    def __enter__(self) -> Self:
-        return self
+    def get(self, path: str, query: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """The JSON object at ``/api/v1/{path}``; query values of None are left out."""
+        return self._ask("GET", path, query=query)
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._client.close()
+    def post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """What the service answers to ``body``; values of None are left out."""
+        told = {name: value for name, value in body.items() if value is not None}
+        return self._ask("POST", path, body=told)
 
-    def get(self, path: str, query: Mapping[str, Any]) -> dict[str, Any]:
-        """The JSON object at ``/api/v1/{path}``; query values of None are left out. Raises `NoAnswer`."""
-        url = f"{self._server}/api/v1/{path}"
+    def delete(self, path: str) -> None:
+        """Have something removed."""
+        self._ask("DELETE", path)
+
+    def run_id(self, run: str) -> str:
+        """The id behind what a person calls a run: the latest of that name, else the one whose id begins so."""
+        with suppress(ValueError):
+            return str(UUID(run))
+        named = self.get("runs", {"name": run, "limit": 1})["runs"]
+        if not named:
+            named = [one for one in self.get("runs", {"limit": 500})["runs"] if one["run_id"].startswith(run.lower())]
+        if len(named) != 1:
+            found = "no run" if not named else f"{len(named)} runs"
+            give_up(f"{found} called {run!r}, or with an id that begins so; see: trainguard runs")
+        return str(named[0]["run_id"])
+
+    def incident_id(self, incident: str) -> str:
+        """The id of the incident whose id is this or begins so."""
+        with suppress(ValueError):
+            return str(UUID(incident))
+        listed = self.get("incidents", {"limit": 1000})["incidents"]
+        named = [one for one in listed if one["incident_id"].startswith(incident.lower())]
+        if len(named) != 1:
+            found = "no incident" if not named else f"{len(named)} incidents"
+            give_up(f"{found} with an id that begins with {incident!r}; see: trainguard incidents")
+        return str(named[0]["incident_id"])
+
+    def _ask(
+        self, method: str, path: str, *, query: Mapping[str, Any] | None = None, body: Any = None
+    ) -> dict[str, Any]:
         try:
-            response = self._client.get(url, params={name: value for name, value in query.items() if value is not None})
-        except httpx.UnsupportedProtocol:
-            raise NoAnswer(f"{self._server!r} is no address; write it like http://127.0.0.1:8321") from None
-        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
-            raise NoAnswer(
-                f"no service answers at {self._server} ({error}); start one with: trainguard serve, "
-                "or name another with --server or TRAINGUARD_SERVER"
-            ) from None
-        answer = _object(response)
-        if response.is_success and answer is not None:
-            return answer
-        said = (answer or {}).get("detail")
-        if said is None:
-            raise NoAnswer(f"{self._server} answered {response.status_code}, but not as trainguard does")
-        raise NoAnswer(f"{self._server} answered {response.status_code}: {said}")
+            with Connection(self.server, self.token, timeout_seconds=TIMEOUT_SECONDS) as service:
+                return service.request(method, path, query=query, body=body)
+        except NotAllowed as error:
+            remedy = "" if self.token else "; give one with --token or TRAINGUARD_TOKEN"
+            give_up(f"{error}{remedy}")
+        except Unreachable as error:
+            remedy = "start one with: trainguard serve, or name another with --server or TRAINGUARD_SERVER"
+            give_up(str(error) if "is no address" in str(error) else f"{error}; {remedy}")
+        except (ServiceError, ValueError) as error:
+            give_up(str(error))
 
 
-def _object(response: httpx.Response) -> dict[str, Any] | None:
-    try:
-        answer = response.json()
-    except ValueError:
-        return None
-    return answer if isinstance(answer, dict) else None
+def give_up(sentence: str, status: int = 1) -> NoReturn:
+    """End with one sentence on standard error."""
+    Console(stderr=True).print(f"[red]trainguard:[/] {escape(sentence)}", soft_wrap=True, highlight=False)
+    raise typer.Exit(status)
 
 
-def _is_near(server: str) -> bool:
-    try:
-        return httpx.URL(server).host in ("localhost", "127.0.0.1", "::1")
-    except httpx.InvalidURL:
-        return False
+def confirm(consequence: str, is_sure: bool) -> None:
+    """Say what will happen, and go on only with a yes."""
+    if is_sure:
+        return
+    Console(stderr=True).print(escape(consequence), soft_wrap=True, highlight=False)
+    if not typer.confirm("Do it?", err=True):
+        give_up("nothing was done")

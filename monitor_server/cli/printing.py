@@ -59,9 +59,10 @@ def tell_incidents(console: Console, incidents: Sequence[dict[str, Any]], *, now
     if not incidents:
         console.print("No incidents.")
         return
-    table = _table("run", "kind", "state", ">onset", ">seen at", ">lost", "opened", "what happened")
+    table = _table("id", "run", "kind", "state", ">onset", ">seen at", ">lost", "opened", "what happened")
     for one in incidents:
         table.add_row(
+            one["incident_id"][:8],
             escape(one["run"]),
             one["kind"],
             _state(one["state"]),
@@ -72,6 +73,76 @@ def tell_incidents(console: Console, incidents: Sequence[dict[str, Any]], *, now
             escape(one["outcome"] or one["summary"]),
         )
     console.print(table)
+
+
+def tell_incident(console: Console, answer: dict[str, Any]) -> None:
+    """One incident, as a story."""
+    one = answer["incident"]
+    console.print(f"[bold]{escape(one['run'])}[/] ({escape(one['project'])}): {one['kind']}, {_state(one['state'])}")
+    console.print(escape(one["summary"]), soft_wrap=True)
+    if one["outcome"]:
+        console.print(escape(one["outcome"]), soft_wrap=True)
+    if answer["proposal"]:
+        console.print(f"[yellow]Waits for a yes or no:[/] trainguard incidents approve {one['incident_id'][:8]}")
+    if one["acknowledged_by"]:
+        console.print(f"Seen by {escape(one['acknowledged_by'])}.")
+    for cause in one["diagnosis"]:
+        console.print(f"[bold]{cause['support']} support:[/] {escape(cause['statement'])}", soft_wrap=True)
+        console.print(f"  {escape(cause['next_step'])}", soft_wrap=True)
+    lines = [(found["recorded_at"], "finding", found["message"]) for found in answer["findings"]]
+    lines += [(made["decided_at"], "decision", made["reason"]) for made in answer["decisions"]]
+    lines += [(given["issued_at"], "command", _ordered(given)) for given in answer["commands"]]
+    lines += [(told["handled_at"], told["status"], told["reason"]) for told in answer["acknowledgements"]]
+    lines += [(said["made_at"], said["kind"], f"{said['made_by']}: {said['comment']}") for said in answer["remarks"]]
+    table = _table("when", "what", "what happened")
+    for at, what, words in sorted(lines, key=lambda line: line[0]):
+        table.add_row(time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at)), what, escape(words))
+    console.print(table)
+
+
+def tell_commands(console: Console, commands: Sequence[dict[str, Any]], *, now: float | None = None) -> None:
+    """One line per command, and what became of it."""
+    if not commands:
+        console.print("No commands.")
+        return
+    table = _table("id", "state", "issued", "by", "what happened")
+    for one in commands:
+        issued = ago(one["issued_at"], time.time() if now is None else now)
+        table.add_row(
+            one["command_id"][:8], _state(one["state"]), issued, escape(one["issued_by"]), escape(_ordered(one))
+        )
+    console.print(table)
+
+
+def tell_silences(console: Console, silences: Sequence[dict[str, Any]]) -> None:
+    """One line per silence."""
+    if not silences:
+        console.print("No silences: everybody is told.")
+        return
+    table = _table("id", "of", "until", "by", "what happened")
+    for one in silences:
+        covered = [
+            one["kind"],
+            one["project"] and f"project {one['project']}",
+            one["run_id"] and f"run {one['run_id'][:8]}",
+        ]
+        table.add_row(
+            one["silence_id"][:8],
+            escape(", ".join(part for part in covered if part)),
+            time.strftime("%Y-%m-%d %H:%M", time.localtime(one["ends_at"])),
+            escape(one["created_by"]),
+            escape(one["reason"]),
+        )
+    console.print(table)
+
+
+def _ordered(command: dict[str, Any]) -> str:
+    orders = []
+    for order in command["orders"]:
+        told = [f"{name} {value}" for name, value in order.items() if name != "action" and value is not None]
+        words = f" ({', '.join(told)})" if told else ""
+        orders.append(order["action"].replace("_", " ") + words)
+    return ", then ".join(orders) + (f": {command['reason']}" if command["reason"] else "")
 
 
 def tell_advice(console: Console, answer: dict[str, Any]) -> None:

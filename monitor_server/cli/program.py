@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-from typing import Annotated, Any, NoReturn
-from uuid import UUID
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
-from monitor_server.cli.asking import Asking, NoAnswer
+from monitor_server.cli.asking import DEFAULT_SERVER, AsJson, Asking, Limit, Server, Token, give_up
+from monitor_server.cli.incident_commands import incident_program
+from monitor_server.cli.ordering_commands import ordering_program
 from monitor_server.cli.past_log_commands import add_past_log_commands
 from monitor_server.cli.playbook_commands import playbook_program
-from monitor_server.cli.printing import print_json, tell_advice, tell_incidents, tell_runs
+from monitor_server.cli.printing import print_json, tell_advice, tell_runs
+from monitor_server.cli.silence_commands import silence_program
+from monitor_server.cli.token_commands import token_program
 from trainguard import __version__
 
 program = typer.Typer(
@@ -25,16 +26,8 @@ program = typer.Typer(
     rich_markup_mode="rich",
 )
 
-program.add_typer(playbook_program)
-
-Server = Annotated[
-    str,
-    typer.Option(envvar="TRAINGUARD_SERVER", metavar="URL", help="The address of the service."),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the service's own JSON, for other programs.")]
-Limit = Annotated[int, typer.Option(min=1, max=500, help="How many at most, the latest first.")]
-
-DEFAULT_SERVER = "http://127.0.0.1:8321"
+for _more in (incident_program, ordering_program, silence_program, token_program, playbook_program):
+    program.add_typer(_more)
 
 
 def _show_version(wanted: bool) -> None:
@@ -101,6 +94,7 @@ def serve(
 @program.command()
 def runs(
     server: Server = DEFAULT_SERVER,
+    token: Token = None,
     project: Annotated[str | None, typer.Option(help="Only this project.")] = None,
     state: Annotated[
         list[str] | None, typer.Option(help="Only this state: running, silent, finished, halted or failed.")
@@ -109,30 +103,15 @@ def runs(
     as_json: AsJson = False,
 ) -> None:
     """List the runs: where they are, how they are, and what is the matter."""
-    answer = _ask(server, "runs", {"limit": limit, "project": project, "state": state})
+    answer = Asking(server, token).get("runs", {"limit": limit, "project": project, "state": state})
     print_json(answer) if as_json else tell_runs(Console(), answer["runs"])
-
-
-@program.command()
-def incidents(
-    server: Server = DEFAULT_SERVER,
-    run_id: Annotated[str | None, typer.Option(metavar="ID", help="Only of this run.")] = None,
-    state: Annotated[
-        list[str] | None, typer.Option(help="Only this state: open, recovering, watching, resolved or escalated.")
-    ] = None,
-    limit: Limit = 50,
-    as_json: AsJson = False,
-) -> None:
-    """List the incidents: what went wrong, what was done about it, and how it ended."""
-    path = f"runs/{run_id}/incidents" if run_id else "incidents"
-    answer = _ask(server, path, {"limit": limit, "state": state})
-    print_json(answer) if as_json else tell_incidents(Console(), answer["incidents"])
 
 
 @program.command()
 def doctor(
     run: Annotated[str, typer.Argument(metavar="RUN", help="The run's name, its id, or how its id begins.")],
     server: Server = DEFAULT_SERVER,
+    token: Token = None,
     task: Annotated[
         str | None,
         typer.Option(help="Whose ranges apply: pre-training, fine-tuning or cnn. [dim]Default: the run's tag task[/]"),
@@ -140,7 +119,8 @@ def doctor(
     as_json: AsJson = False,
 ) -> None:
     """Check a run's set-up: rate, warm-up, betas, decay, precision, against published ranges and what is known."""
-    answer = _ask(server, f"runs/{_run_id(server, run)}/advice", {"task": task})
+    service = Asking(server, token)
+    answer = service.get(f"runs/{service.run_id(run)}/advice", {"task": task})
     print_json(answer) if as_json else tell_advice(Console(), answer)
 
 
@@ -168,9 +148,9 @@ def notify_test(
     names = settings.address_book.names
     for name in receiver or ():
         if name not in names:
-            _give_up(f"there is no receiver {name!r}; known are: {', '.join(names) or 'none'}")
+            give_up(f"there is no receiver {name!r}; known are: {', '.join(names) or 'none'}")
     if not names:
-        _give_up("nobody is to be told: set TRAINGUARD_WEBHOOK_URL, or TRAINGUARD_NOTIFY_FILE with receivers")
+        give_up("nobody is to be told: set TRAINGUARD_WEBHOOK_URL, or TRAINGUARD_NOTIFY_FILE with receivers")
     if not send_test(Console(), settings, receiver or names):
         raise typer.Exit(1)
 
@@ -195,33 +175,7 @@ def _settings(given: dict[str, Any]) -> Any:
     try:
         return read_settings(given)
     except SettingsError as error:
-        _give_up(str(error))
+        give_up(str(error))
 
 
 add_past_log_commands(program)
-
-
-def _run_id(server: str, run: str) -> str:
-    """The id behind what a person calls a run: the latest of that name, else the one whose id begins so."""
-    with suppress(ValueError):
-        return str(UUID(run))
-    named = _ask(server, "runs", {"name": run, "limit": 1})["runs"]
-    if not named:
-        named = [one for one in _ask(server, "runs", {"limit": 500})["runs"] if one["run_id"].startswith(run.lower())]
-    if len(named) != 1:
-        found = "no run" if not named else f"{len(named)} runs"
-        _give_up(f"{found} called {run!r}, or with an id that begins so; see: trainguard runs")
-    return str(named[0]["run_id"])
-
-
-def _ask(server: str, path: str, query: dict[str, Any]) -> dict[str, Any]:
-    try:
-        with Asking(server) as service:
-            return service.get(path, query)
-    except NoAnswer as error:
-        _give_up(str(error))
-
-
-def _give_up(sentence: str) -> NoReturn:
-    Console(stderr=True).print(f"[red]trainguard:[/] {escape(sentence)}", soft_wrap=True, highlight=False)
-    raise typer.Exit(1)

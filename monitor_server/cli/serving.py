@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import uvicorn
 from sqlalchemy.engine import make_url
 
+from monitor_server.access import require_a_reason_to_be_open
 from monitor_server.app import create_app
 from monitor_server.live import EventFeed
 from monitor_server.receivers import ReceiversError
@@ -81,6 +82,7 @@ def _prepare_database(settings: Settings) -> None:
     try:
         database = Database(settings.database)
         schema.upgrade(database)
+        require_a_reason_to_be_open(database, settings)
     except DatabaseUnavailable as error:
         raise DatabaseUnavailable(f"{_shown(settings)}: {error}") from error
     database.close()

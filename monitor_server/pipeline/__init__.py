@@ -8,6 +8,7 @@ is `trainguard.policy`, whose stages are in the list like every other. A new sta
 from monitor_server.pipeline.attended import acknowledge, comment_on, resolve
 from monitor_server.pipeline.by_hand import approve, decline, order
 from monitor_server.pipeline.case import Bench, Case
+from monitor_server.pipeline.doorkeys import keep_token, renew, revoke
 from monitor_server.pipeline.ingest import Ingest, Overloaded
 from monitor_server.pipeline.quiet import silence, unsilence
 from monitor_server.pipeline.refusals import (
@@ -39,9 +40,12 @@ __all__ = [
     "approve",
     "comment_on",
     "decline",
+    "keep_token",
     "order",
     "register_run",
+    "renew",
     "resolve",
+    "revoke",
     "silence",
     "unsilence",
 ]

@@ -23,8 +23,6 @@ def test_arguments_beat_the_environment_which_beats_the_defaults() -> None:
         ({"TRAINGUARD_LEASE_SECONDS": "nan"}, "TRAINGUARD_LEASE_SECONDS"),
         ({"TRAINGUARD_DATABASE": "oracle://x"}, "unknown database 'oracle'"),
         ({"TRAINGUARD_WEBHOOK_URL": "file:///etc/passwd"}, "is no web address"),
-        ({"TRAINGUARD_HOST": "0.0.0.0"}, "nobody has to sign in"),
-        ({"TRAINGUARD_HOST": "example.org"}, "--insecure"),
     ],
 )
 def test_a_mistake_names_the_setting_and_the_remedy(environment: dict[str, str], words: str) -> None:
@@ -43,7 +41,12 @@ def test_a_secret_is_not_shown() -> None:
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.9.9.9", "::1"])
 def test_this_machine_alone_needs_no_word(host: str) -> None:
-    assert not Settings(host=host).insecure
+    assert not Settings(host=host).is_within_reach
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "example.org", "10.0.0.1"])
+def test_any_other_address_is_within_reach(host: str) -> None:
+    assert Settings(host=host).is_within_reach
 
 
 def test_the_page_has_an_address_that_a_browser_takes() -> None:

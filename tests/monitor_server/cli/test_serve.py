@@ -120,3 +120,17 @@ def test_a_database_of_a_newer_version_is_left_alone(serve: Serve, migrated_sqli
     before = path.read_bytes()
     assert "a newer version made it" in refusal(serve("--database", f"sqlite:///{path}"))
     assert path.read_bytes() == before
+
+
+def test_with_a_token_any_address_may_be_served(serve: Serve, tmp_path: Path) -> None:
+    database = f"sqlite:///{tmp_path / 'guarded.db'}"
+    made = subprocess.run(
+        [str(TRAINGUARD), "token", "create", "ada", "--scope", "read", "--database", database],
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    assert made.stdout.startswith("tg_")
+    assert "This is the only time" in made.stderr
+    address = address_of(serve("--host", "0.0.0.0", "--port", "0", "--database", database))
+    assert httpx.get(f"{address}/api/v1/runs").status_code == 401
+    bearer = {"authorization": f"Bearer {made.stdout.strip()}"}
+    assert httpx.get(f"{address}/api/v1/runs", headers=bearer).status_code == 200
