@@ -90,3 +90,24 @@ def test_a_slow_divergence_that_was_rolled_back_leaves_no_echo() -> None:
     findings = feed(Divergence(), [*drifting, *again])
 
     assert {one.attempt for one in findings} == {0}
+
+
+def test_a_loss_that_comes_and_goes_does_not_drift_until_it_goes_further_than_before() -> None:
+    tide = [
+        2.0 - 0.01 * step if step < 100 else 1.0 + 0.3 * abs(((step - 100) % 400) / 200 - 1) for step in range(2000)
+    ]
+    stream = with_losses(healthy(2000), 0, [loss + 0.02 * (step % 3) for step, loss in enumerate(tide)])
+    told = [finding.step for finding in feed(Divergence(), stream)]
+
+    assert not [step for step in told if step > 1000]
+
+    further = scaled(stream, 1700)
+    for index in range(1700, 2000):
+        further = scaled(further, index, index + 1, loss=1 + 0.004 * (index - 1700))
+    assert [finding for finding in feed(Divergence(), further) if finding.step > 1700]
+
+
+def test_a_loss_that_has_only_ever_risen_has_no_level_to_drift_from() -> None:
+    risen = [0.2 + 0.001 * step + 0.01 * (step % 3) for step in range(220)]
+
+    assert not feed(Divergence(), with_losses(healthy(220), 0, risen))

@@ -11,7 +11,17 @@ from pydantic import JsonValue
 
 from trainguard.detectors.base import Detector
 from trainguard.detectors.drift import BlockTrend
-from trainguard.detectors.snapshot import State, flag_in, list_in, mapping_in, number_in, numbers_in, text_in, whole_in
+from trainguard.detectors.snapshot import (
+    State,
+    flag_in,
+    list_in,
+    mapping_in,
+    number_in,
+    numbers_in,
+    optional_number_in,
+    text_in,
+    whole_in,
+)
 from trainguard.detectors.watch import Watch
 from trainguard.wire import Finding, FindingKind, Severity
 
@@ -26,6 +36,13 @@ BLOCKS = (8, 64)
 """Points per block of the fast and the slow trend."""
 LEAST_SHIFT = 0.1
 """Share of the level below which a rise of many bands alone is not critical."""
+OVER_WANDER = 1.3
+YOUNG = 256
+"""Points before which a run must have learnt something for its loss to drift up from there."""
+YOUNG_BLOCKS = 11
+LEARNT = 0.1
+RISEN = 0.25
+"""Share of the run's first level by which its best one may lie above it and still be a level to drift from."""
 MONOTONE = 0.6
 GRAVE = 0.2
 """Share of the best level above which a drift, or of the former one above which a shift, is critical."""
@@ -40,7 +57,8 @@ class Divergence(Detector):
     baseline adopts the new level is a warning: a change of data does that too.
 
     *Slow*: medians of blocks rise over their best stretch (`drift.BlockTrend`; Mann-Kendall, Mann 1945): a
-    warning from ``drift`` of the level on, critical from a fifth on.
+    warning from ``drift`` of the level on, critical from a fifth on. What came and went before must be exceeded, and a
+    loss that has only ever risen has no level to drift from.
 
     `LossSpike` is the better choice for the first word on a jump; this one waits to see whether it heals.
 
@@ -76,6 +94,7 @@ class Divergence(Detector):
         self.drift_z = self._threshold("drift_z", drift_z)
 
     def _reset(self) -> None:
+        self._judged = 0
         self._begin_trends()
         self._end_excursion()
 
@@ -84,6 +103,7 @@ class Divergence(Detector):
         for trend in self._trends:
             trend.reset()
         self._drifting = ""
+        self._early: float | None = None
 
     def _end_excursion(self) -> None:
         self._told = False
@@ -167,16 +187,21 @@ class Divergence(Detector):
         )
 
     def _judge_drift(self, watch: Watch, loss: float) -> Finding | None:
+        self._judged += 1
         for trend in self._trends:
             if not trend.add(watch.step, min(max(loss, -1e300), 1e300)):
                 continue
+            if self._early is None:
+                self._early = trend.first
             size = abs(trend.best)
             if all(one.rise < 0.5 * self.drift * abs(one.best) for one in self._trends):
                 self._drifting = ""
             is_drift = (
                 trend.rise > self.drift * size
+                and trend.rise > OVER_WANDER * trend.wander
+                and self._has_been_down(trend)
                 and trend.rise > self.drift_z * self.strictness * trend.scatter
-                and trend.since >= (4 if trend.rise > GRAVE * size else 5)
+                and trend.since >= self._blocks_needed(trend.rise > GRAVE * size)
                 and trend.trend >= MONOTONE
             )
             if not is_drift:
@@ -196,6 +221,23 @@ class Divergence(Detector):
             )
         return None
 
+    def _blocks_needed(self, is_grave: bool) -> int:
+        if self._judged < YOUNG:
+            return YOUNG_BLOCKS
+        return 4 if is_grave else 5
+
+    def _has_been_down(self, trend: BlockTrend) -> bool:
+        """Whether the best stretch is one that the run came down to, or began at.
+
+        A loss that has risen since the first blocks (the value loss of reinforcement learning grows with the
+        rewards) drifts from nothing.
+        """
+        if self._early is not None and trend.best > self._early + RISEN * abs(self._early):
+            return False
+        if self._judged < YOUNG and self._early is not None:
+            return trend.best < self._early - LEARNT * abs(self._early)
+        return trend.is_settled
+
     def memory(self) -> State:
         """See `Detector.memory`."""
         return {
@@ -206,6 +248,8 @@ class Divergence(Detector):
             "onset": self._onset,
             "points": self._points,
             "drifting": self._drifting,
+            "early": self._early,
+            "judged": self._judged,
             "trends": [trend.state_dict() for trend in self._trends],
         }
 
@@ -221,5 +265,7 @@ class Divergence(Detector):
         self._onset = whole_in(state, "onset")
         self._points = whole_in(state, "points")
         self._drifting = text_in(state, "drifting")
+        self._early = optional_number_in(state, "early")
+        self._judged = whole_in(state, "judged")
         for trend, saved in zip(self._trends, trends):
             trend.load_state_dict(mapping_in({"trends": saved}, "trends"))

@@ -16,8 +16,14 @@ from statistics import median
 
 from pydantic import JsonValue
 
-from trainguard.detectors.snapshot import State, numbers_in
+from trainguard.detectors.snapshot import State, number_in, numbers_in
 
+SETTLED = 16
+"""Blocks from which on a run that is best at its beginning is believed to be so."""
+HEALED = 0.4
+"""A rise of which less than this share is left was only a wandering."""
+FORGETTING = 0.997
+"""What a block leaves of the memory of past wanderings: after 230 of them half is gone."""
 WIDTH = 3
 """Blocks in the stretch that is compared."""
 
@@ -45,7 +51,9 @@ class BlockTrend:
     ``add(step, value)`` answers ``True`` when it completed a block; then ``rise`` is the level of the newest
     three blocks less ``best``, the lowest level of three blocks in a row, ``scatter`` the noise of such a level,
     ``trend`` Mann-Kendall's tau since the best stretch (1 for a rise without exception), and ``best_step``
-    the step at which that stretch ended; of equally good stretches the last one counts.
+    the step at which that stretch ended; of equally good stretches the last one counts. ``wander`` is the largest
+    rise that went back by itself lately: a loss that comes and goes, as in reinforcement learning, has to rise
+    further than that to mean anything.
 
     >>> rising = BlockTrend(block=4)
     >>> for step in range(200):
@@ -64,6 +72,8 @@ class BlockTrend:
         self._open: list[float] = []
         self._medians: deque[float] = deque(maxlen=self.keep)
         self._steps: deque[float] = deque(maxlen=self.keep)
+        self._peak = 0.0
+        self.wander = 0.0
         self._measure()
 
     def add(self, step: int, value: float) -> bool:
@@ -75,7 +85,14 @@ class BlockTrend:
         self._medians.append(median(opened))
         self._steps.append(step)
         opened.clear()
-        return self._measure()
+        is_enough = self._measure()
+        self.wander *= FORGETTING
+        if self.rise > self._peak:
+            self._peak = self.rise
+        elif self.rise < HEALED * self._peak:
+            self.wander = max(self.wander, self._peak)
+            self._peak = self.rise
+        return is_enough
 
     def rewind(self, step: int) -> None:
         """Forget what was added from ``step`` on: a branch that was abandoned is no trend of the new one."""
@@ -84,6 +101,7 @@ class BlockTrend:
             self._medians.pop()
         self._open.clear()
         self._measure()
+        self._peak = self.rise
 
     def _measure(self) -> bool:
         blocks = list(self._medians)
@@ -106,13 +124,29 @@ class BlockTrend:
         return True
 
     @property
+    def first(self) -> float:
+        """The level of the first three blocks that are remembered."""
+        return sum(list(self._medians)[:WIDTH]) / WIDTH
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the best stretch is not the very first one, or there are blocks enough for that not to matter."""
+        return len(self._medians) >= SETTLED or self.since < len(self._medians) - WIDTH // 2
+
+    @property
     def trend(self) -> float:
         """Mann-Kendall's tau since the best stretch; worked out when asked for, which is seldom."""
         return kendall_tau(list(self._medians)[-self.since :]) if self.since else 0.0
 
     def state_dict(self) -> State:
         """All it remembers, as JSON; the measures follow from it."""
-        return {"open": list(self._open), "medians": list(self._medians), "steps": list(self._steps)}
+        return {
+            "open": list(self._open),
+            "medians": list(self._medians),
+            "steps": list(self._steps),
+            "wander": self.wander,
+            "peak": self._peak,
+        }
 
     def load_state_dict(self, state: Mapping[str, JsonValue]) -> None:
         """Take a state back; ``ValueError`` names a field that is missing or damaged."""
@@ -122,3 +156,7 @@ class BlockTrend:
         self._medians.extend(medians)
         self._steps.extend(steps)
         self._measure()
+        self.wander, self._peak = (
+            number_in({"wander": 0.0, **state}, "wander"),
+            number_in({"peak": 0.0, **state}, "peak"),
+        )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from math import log
 from statistics import median
 from typing import ClassVar
 
@@ -11,7 +13,7 @@ from pydantic import JsonValue
 from trainguard.detectors.base import Detector
 from trainguard.detectors.course import Course
 from trainguard.detectors.drift import kendall_tau
-from trainguard.detectors.snapshot import State, mapping_in, numbers_in, optional_number_in
+from trainguard.detectors.snapshot import State, flag_in, mapping_in, numbers_in, optional_number_in
 from trainguard.detectors.watch import Watch
 from trainguard.wire import Finding, FindingKind, Severity
 
@@ -21,6 +23,14 @@ LARGEST = 1e290
 """Values are clamped here, so that sums of them stay finite."""
 STILL_FALLING = -0.5
 """Mann-Kendall's tau of a loss that still falls, however slowly."""
+CHANCES = (2, 3, 4, 10, 100, 1000)
+"""Numbers of classes whose logarithm is what guessing costs: a loss that sits there has learnt nothing but that."""
+NEAR_CHANCE = 0.035
+LONG = 1
+"""Times ``patience`` from which on a loss that sits at chance counts as stuck, however high it began."""
+EARLIEST = 0.2
+SURE = 3.0
+"""Standard errors that must fit into what still counts as flat."""
 FALLING_AGAIN = 3.0
 """A plateau has ended when the loss fell by this many times what still counts as flat."""
 
@@ -33,6 +43,10 @@ class Plateau(Detector):
     (a classifier at chance, a rate too low, labels that do not belong) is a warning; one that had fallen is
     worth a line (``info``), because many runs end exactly so.
 
+    A head that begins with a loss of 4 and falls at once to ln 2 has learnt nothing but to guess: a level within a
+    thirtieth of the logarithm of 2, 3, 4, 10, 100 or 1,000 classes, flat since the first eighth of the run and after
+    twice the ``patience``, is a warning too.
+
     ``patience``: points before the first word. ``flat``: share of the level by which it must have fallen in half
     a run. ``learnt``: share of its early level below which a run has learnt something. ``low`` and ``high``
     sensitivity wait longer and shorter.
@@ -44,14 +58,14 @@ class Plateau(Detector):
     >>> losses = [0.693 + 0.01 * (step * 7 % 5) for step in range(600)]
     >>> found = [plateau.update(Observation(0, step, 0.0, {"loss": loss})) for step, loss in enumerate(losses)]
     >>> [(finding.step, finding.onset_step, finding.severity) for finding in found if finding]
-    [(399, 96, 'warning')]
+    [(487, 120, 'warning')]
     """
 
     name: ClassVar[str] = "plateau"
     kind: ClassVar[FindingKind] = "plateau"
 
     def __init__(
-        self, *, sensitivity: str = "normal", patience: float = 400, flat: float = 0.01, learnt: float = 0.9
+        self, *, sensitivity: str = "normal", patience: float = 800, flat: float = 0.01, learnt: float = 0.9
     ) -> None:
         super().__init__(sensitivity=sensitivity)
         self.patience = self._threshold("patience", patience)
@@ -63,6 +77,7 @@ class Plateau(Detector):
         self._first: list[float] = []
         self._early: float | None = None
         self._level: float | None = None
+        self._is_told = False
 
     def judge(self, watch: Watch) -> Finding | None:
         """See `Detector.judge`."""
@@ -77,6 +92,9 @@ class Plateau(Detector):
             if len(self._first) == EARLY[1]:
                 self._early = median(self._first[EARLY[0] :])
                 self._first.clear()
+        elif watch.loss.rebased:
+            # Other data, another level: what counts as learnt moves with it.
+            self._early += watch.loss.center - watch.loss.former_center
         if not self._course.add(watch.step, loss) or self._early is None:
             return None
         return self._compare(watch, self._early)
@@ -84,18 +102,27 @@ class Plateau(Detector):
     def _compare(self, watch: Watch, early: float) -> Finding | None:
         blocks, steps = self._course.blocks, self._course.steps
         quarter = len(blocks) // 4
-        if self._course.points < self.patience * self.strictness or not quarter:
+        if not quarter or self._course.points < self._patience_for(blocks[quarter:]):
             return None
         before, now = median(blocks[quarter : 2 * quarter]), median(blocks[-quarter:])
         still = self.flat * abs(before)
         if self._level is not None and now < self._level - FALLING_AGAIN * self.flat * abs(self._level):
             self._level = None
-        if self._level is not None or abs(before - now) >= still or kendall_tau(blocks[quarter:]) <= STILL_FALLING:
+            self._is_told = False
+        if self._is_told or abs(before - now) >= still or kendall_tau(blocks[quarter:]) <= STILL_FALLING:
+            return None
+        has_learnt = now < early - (1 - self.learnt) * abs(early)
+        is_at_chance = self._sits_at_chance(now, still)
+        severity: Severity = "info"
+        words = "has stopped falling"
+        if is_at_chance:
+            severity, words = "warning", "sits at what guessing costs, and has almost from the start"
+        elif not has_learnt and now <= early + (1 - self.learnt) * abs(early):
+            severity, words = "warning", f"has hardly left its early level of {early:.4g}"
+        if self._level is not None and (self._is_told or severity == "info"):
             return None
         self._level = now
-        has_learnt = now < early - (1 - self.learnt) * abs(early)
-        severity: Severity = "info" if has_learnt else "warning"
-        words = "has stopped falling" if has_learnt else f"has hardly left its early level of {early:.4g}"
+        self._is_told = severity == "warning"
         return self._finding(
             watch,
             severity,
@@ -105,6 +132,27 @@ class Plateau(Detector):
             evidence={"loss_before": now, "early_loss": early, "points": float(self._course.points)},
         )
 
+    def _patience_for(self, blocks: Sequence[float]) -> float:
+        """Points before the first word: a fifth where the noise is so small that flat is seen to be flat by then."""
+        if self._course.points < EARLIEST * self.patience * self.strictness:
+            return self.patience * self.strictness
+        noise = 1.4826 * median(abs(after - before) for before, after in pairwise(blocks)) / 2**0.5
+        # The standard error of the difference of two medians over a third of these blocks each.
+        error = 1.25 * noise * (2 * 3 / len(blocks)) ** 0.5
+        is_plain = SURE * error <= self.flat * abs(median(blocks))
+        return (EARLIEST if is_plain else 1.0) * self.patience * self.strictness
+
+    def _sits_at_chance(self, now: float, still: float) -> bool:
+        """Whether the loss fell to the logarithm of a number of classes in the first eighth, and there it has been."""
+        blocks = self._course.blocks
+        eighth = len(blocks) // 8
+        if self._course.points < LONG * self.patience * self.strictness or not eighth:
+            return False
+        if all(abs(now - log(classes)) > NEAR_CHANCE * log(classes) for classes in CHANCES):
+            return False
+        start = median(blocks[eighth : 2 * eighth])
+        return abs(start - now) < 2 * still
+
     def memory(self) -> State:
         """See `Detector.memory`."""
         return {
@@ -112,6 +160,7 @@ class Plateau(Detector):
             "first": list(self._first),
             "early": self._early,
             "level": self._level,
+            "is_told": self._is_told,
         }
 
     def load_memory(self, state: Mapping[str, JsonValue]) -> None:
@@ -122,4 +171,6 @@ class Plateau(Detector):
             optional_number_in(state, "level"),
         )
         self._course.load_state_dict(mapping_in(state, "course"))
+        # A state of before this field was there told every level that it kept.
+        self._is_told = flag_in(state, "is_told")
         self._first, self._early, self._level = first, early, level
