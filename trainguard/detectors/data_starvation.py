@@ -33,6 +33,7 @@ class DataStarvation(Detector):
 
     name: ClassVar[str] = "data_starvation"
     kind: ClassVar[FindingKind] = "slow_step"
+    needs: ClassVar[str] = "data_wait_seconds"
 
     def __init__(
         self, *, sensitivity: str = "normal", share: float = 0.5, patience: float = 48, least_seconds: float = 0.05

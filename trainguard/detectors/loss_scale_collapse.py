@@ -38,6 +38,7 @@ class LossScaleCollapse(Detector):
 
     name: ClassVar[str] = "loss_scale_collapse"
     kind: ClassVar[FindingKind] = "loss_scale_collapse"
+    needs: ClassVar[str] = "loss_scale"
 
     def __init__(self, *, sensitivity: str = "normal", within: float = 64, smallest: float = 1.0) -> None:
         super().__init__(sensitivity=sensitivity)

@@ -82,11 +82,17 @@ class Oscillation(Detector):
         return self._look(watch) if len(self._losses) == WINDOW else None
 
     def _look(self, watch: Watch) -> Finding | None:
+        level = abs(watch.loss.center)
+        widest = max(self._losses) - min(self._losses)
+        if widest < 2 * self.size * self.strictness * level:
+            # The usual case, and far cheaper to see than a scatter.
+            self._scatters.append(widest / 4)
+            self._told = False
+            return None
         rest = detrended(self._losses)
         # A median, so that one spike in the window is no swing.
         width = 1.4826 * median(abs(value) for value in rest)
         former = sorted(self._scatters)[len(self._scatters) // 2] if len(self._scatters) >= LEAST_LOOKS else None
-        level = abs(watch.loss.center)
         if (
             former is None
             or width < self.wider * self.strictness * former

@@ -48,6 +48,7 @@ class Overfitting(Detector):
 
     name: ClassVar[str] = "overfitting"
     kind: ClassVar[FindingKind] = "overfitting"
+    needs: ClassVar[str] = "val_loss"
 
     def __init__(self, *, sensitivity: str = "normal", patience: float = 4, rise: float = 0.03) -> None:
         super().__init__(sensitivity=sensitivity)

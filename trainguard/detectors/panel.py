@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from math import exp, isfinite
 from statistics import median
+from struct import Struct
 
 from pydantic import JsonValue
 
@@ -29,6 +30,9 @@ JUMP = 1.5
 """The applied rate, over the one before, from where on it is taken for the cause of what follows."""
 CAUSE_WITHIN = 8
 """Points before an onset in which such a jump belongs to it: the loss of a step shows the update before it."""
+NAN = float("nan")
+_ROW = Struct("<q6d")
+"""A row in bytes: a third of what a tuple of numbers takes, 256 times in every run."""
 SETTLING = 2
 """The points right before an onset are left out of the healthy stretch: an onset is known to a point or two."""
 
@@ -74,6 +78,7 @@ class Panel:
         self._detectors = {
             name: build_detector(name, sensitivity, overrides.get(name, {})) for name in DETECTORS if name in chosen
         }
+        self._judges = [(detector.judge, detector.needs) for detector in self._detectors.values()]
         self._watch = Watch()
         self.reset()
 
@@ -90,10 +95,15 @@ class Panel:
             self._rewind(observation)
         self._remember(observation)
         findings: list[Finding] = []
-        for detector in self._detectors.values():
-            finding = detector.judge(watch)
+        signals = observation.signals
+        for judge, needs in self._judges:
+            if needs and needs not in signals and not watch.resumed:
+                continue
+            finding = judge(watch)
             if finding is not None:
                 findings.append(self._with_evidence(finding))
+        # A service holds thousands of panels; the layers of the last step are in the database.
+        watch.signals, watch.slashed = {}, ()
         return findings
 
     def vitals(self) -> Vitals | None:
@@ -122,7 +132,7 @@ class Panel:
     def reset(self) -> None:
         """Forget everything; thresholds stay."""
         self._watch.reset()
-        self._rows: deque[Row] = deque(maxlen=REMEMBERED)
+        self._packed: deque[bytes] = deque(maxlen=REMEMBERED)
         for detector in self._detectors.values():
             detector.reset()
 
@@ -130,7 +140,7 @@ class Panel:
         """Everything remembered, as JSON without NaN."""
         return {
             "watch": self._watch.state_dict(),
-            "rows": [list(row) for row in self._rows],
+            "rows": [list(row) for row in self._rows()],
             "detectors": {name: detector.memory() for name, detector in self._detectors.items()},
         }
 
@@ -143,7 +153,7 @@ class Panel:
         memories = mapping_in(state, "detectors")
         rows = [_row(saved) for saved in list_in(state, "rows")]
         self._watch.load_state_dict(mapping_in(state, "watch"))
-        self._rows = deque(rows, maxlen=REMEMBERED)
+        self._packed = deque((_pack(row) for row in rows), maxlen=REMEMBERED)
         for name, detector in self._detectors.items():
             if name in memories:
                 detector.load_memory(mapping_in(memories, name))
@@ -152,30 +162,36 @@ class Panel:
 
     def _rewind(self, observation: Observation) -> None:
         """Forget what an abandoned branch made: those steps come again."""
-        while self._rows and self._rows[-1].step >= observation.step:
-            self._rows.pop()
+        while self._packed and _unpack(self._packed[-1]).step >= observation.step:
+            self._packed.pop()
 
     def _remember(self, observation: Observation) -> None:
         watch, value_of = self._watch, observation.signals.get
         # What lies out of its band is no example of health, but a step size is a cause: it is kept always.
         healthy = watch.loss_seen and watch.loss.calm
-        row = Row(
-            observation.step,
-            watch.loss_value if healthy else None,
-            watch.gradient_value if watch.gradient_seen else None,
-            _finite(value_of("update_ratio")),
-            watch.rate,
-            _finite(value_of("adam_rms")),
-            _finite(value_of("loss_scale")),
+        rate = watch.rate
+        self._packed.append(
+            _ROW.pack(
+                observation.step,
+                watch.loss_value if healthy else NAN,
+                watch.gradient_value if watch.gradient_seen else NAN,
+                value_of("update_ratio", NAN),
+                NAN if rate is None else rate,
+                value_of("adam_rms", NAN),
+                value_of("loss_scale", NAN),
+            )
         )
-        self._rows.append(row)
+
+    def _rows(self) -> list[Row]:
+        return [_unpack(packed) for packed in self._packed]
 
     def _with_evidence(self, finding: Finding) -> Finding:
         if finding.severity == "info":
             return finding
         onset = self._cause_of(finding.onset_step)
-        before = [row for row in self._rows if row.step < onset][: -SETTLING or None][-HEALTHY:]
-        since = [row for row in self._rows if row.step >= onset][-FRESH:]
+        remembered = self._rows()
+        before = [row for row in remembered if row.step < onset][: -SETTLING or None][-HEALTHY:]
+        since = [row for row in remembered if row.step >= onset][-FRESH:]
         evidence = dict(finding.evidence)
         for name in ("learning_rate", "update_ratio", "grad_norm"):
             for suffix, rows in (("before", before), ("at", since)):
@@ -193,7 +209,7 @@ class Panel:
     def _leads(self) -> dict[str, float]:
         """Since when the loss has been out of its band, and which signals were so before it."""
         loss_onset = self._watch.onset(lead=False)
-        found = leads(self._rows, loss_onset)
+        found = leads(self._rows(), loss_onset)
         return {
             "loss_onset_step": float(loss_onset),
             "lead_steps": float(max(found.values(), default=0)),
@@ -202,7 +218,7 @@ class Panel:
 
     def _cause_of(self, onset: int) -> int:
         """The step at which the applied rate jumped shortly before ``onset``, else ``onset`` itself."""
-        rows = [row for row in self._rows if row.step <= onset][-CAUSE_WITHIN - 1 :]
+        rows = [row for row in self._rows() if row.step <= onset][-CAUSE_WITHIN - 1 :]
         for before, row in pairwise(rows):
             if before.learning_rate and row.learning_rate and row.learning_rate > JUMP * before.learning_rate:
                 return row.step
@@ -237,8 +253,13 @@ def _check_known(field: str, name: str, known: Mapping[str, object]) -> None:
         raise ValueError(f"{field} names {name!r}; known are {', '.join(known)}")
 
 
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and isfinite(value) else None
+def _pack(row: Row) -> bytes:
+    return _ROW.pack(row.step, *(NAN if value is None else value for value in row[1:]))
+
+
+def _unpack(packed: bytes) -> Row:
+    step, *values = _ROW.unpack(packed)
+    return Row(step, *(value if isfinite(value) else None for value in values))
 
 
 def _median_of(rows: Sequence[Row], name: str) -> float | None:

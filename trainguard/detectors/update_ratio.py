@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import log
 from typing import ClassVar
 
 from pydantic import JsonValue
@@ -24,6 +23,8 @@ REBASE_AFTER = 128
 WARMED_UP = 100
 """Points after which a run whose ratio does not grow is no longer warming up."""
 GROWING = 3.0
+LARGEST = 1e200
+SMALLEST = 1e-200
 
 
 class UpdateRatio(Detector):
@@ -65,11 +66,10 @@ class UpdateRatio(Detector):
         self.patience = self._threshold("patience", patience)
         self.largest = self._threshold("largest", largest)
         self.smallest = self._threshold("smallest", smallest)
-        self._log_rise = log(max(self.rise * self.strictness, 1.001))
-        self._log_fall = log(max(self.fall * self.strictness, 1.001))
 
     def _reset(self) -> None:
         self._usual = SlidingMedian(WINDOW)
+        self._lowest = self._highest = 0.0
         self._apart = Streak()
         self._huge = Streak()
         self._seen = 0
@@ -101,9 +101,9 @@ class UpdateRatio(Detector):
             self._has_rate = True
             if rate <= 0:
                 return None
-            return self._judge_apart(watch, ratio, log(ratio) - log(rate))
+            return self._judge_apart(watch, ratio, ratio / rate)
         # A rate that is missing now and then says nothing; one that was never there is taken for constant.
-        return None if self._has_rate else self._judge_apart(watch, ratio, log(ratio))
+        return None if self._has_rate else self._judge_apart(watch, ratio, ratio)
 
     def _judge_beginning(self, watch: Watch, ratio: float) -> Finding | None:
         self._best = max(self._best, ratio)
@@ -115,16 +115,10 @@ class UpdateRatio(Detector):
         return self._report(watch, ratio, watch.step, f"{sentence}{self._best:.2g}: too little to learn anything.")
 
     def _judge_apart(self, watch: Watch, ratio: float, unit: float) -> Finding | None:
-        usual = self._usual
-        if len(usual) < KNOWN:
-            if self._seen % SAMPLE_EVERY == 0:
-                usual.push(unit)
-            return None
-        away = unit - usual.median()
-        is_out = away > self._log_rise or away < -self._log_fall
-        if not is_out:
-            if self._seen % SAMPLE_EVERY == 0:
-                usual.push(unit)
+        if self._seen % SAMPLE_EVERY == 0 and (not self._lowest or self._lowest <= unit <= self._highest):
+            self._usual.push(min(unit, LARGEST))
+            self._settle()
+        if not self._lowest or self._lowest <= unit <= self._highest:
             if self._apart.count:
                 self._apart.add(watch.step, False)
             return None
@@ -132,17 +126,28 @@ class UpdateRatio(Detector):
             return None
         self._apart.add(watch.step, True)
         if self._apart.count >= REBASE_AFTER:
-            usual.fill([unit] * KNOWN)
+            self._usual.fill([min(unit, LARGEST)] * KNOWN)
+            self._settle()
         if not self._apart.is_due(self.patience * self.strictness):
             return None
-        words = "risen" if away > 0 else "fallen"
-        factor = 2.718281828459045 ** min(abs(away), 600.0)
+        has_risen, usual = unit > self._highest, max(self._usual.median(), SMALLEST)
+        words = "risen" if has_risen else "fallen"
+        factor = unit / usual if has_risen else usual / unit
         return self._report(
             watch,
             ratio,
             self._apart.onset,
-            f"The update ratio has {words} to {ratio:.2g}, {factor:.3g} times what the learning rate explains.",
+            f"The update ratio has {words} to {ratio:.2g}, {factor:.3g} times more than the learning rate explains.",
         )
+
+    def _settle(self) -> None:
+        """The band that the ratio per rate may move in; nothing while too little is known."""
+        if len(self._usual) < KNOWN:
+            self._lowest = self._highest = 0.0
+            return
+        usual = max(self._usual.median(), SMALLEST)
+        self._lowest = usual / (self.fall * self.strictness)
+        self._highest = usual * max(self.rise * self.strictness, 1.001)
 
     def _report(self, watch: Watch, ratio: float, onset: int, sentence: str) -> Finding:
         return self._finding(watch, "warning", sentence, onset=onset, signal="update_ratio", value=ratio)
@@ -166,4 +171,5 @@ class UpdateRatio(Detector):
         self._apart.load_state_dict(mapping_in(state, "apart"))
         self._huge.load_state_dict(mapping_in(state, "huge"))
         self._usual.fill(usual)
+        self._settle()
         self._seen, self._best, self._early, self._has_rate = seen, best, early, has_rate
