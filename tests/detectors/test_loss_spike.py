@@ -52,7 +52,17 @@ def test_a_spike_within_the_first_hundred_steps_is_seen() -> None:
 
 
 def test_low_sensitivity_asks_for_more() -> None:
-    stream = scaled(healthy(), 300, 303, loss=1.23)
+    stream = scaled(healthy(), 300, 303, loss=1.11)
 
     assert feed(LossSpike(), stream)
     assert not feed(LossSpike(sensitivity="low"), stream)
+
+
+def test_three_points_in_a_row_are_together_what_none_of_them_is_alone() -> None:
+    stream = healthy(noise=0.03, seed=4)
+    for since, bands in enumerate((6.0, 5.0, 4.5, 4.0, 2.0)):
+        stream = scaled(stream, 300 + since, 301 + since, loss=1 + 0.03 * bands)
+
+    found = feed(LossSpike(), stream)
+
+    assert [302 <= one.step <= 304 and one.onset_step >= 299 for one in found] == [True]

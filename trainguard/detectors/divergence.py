@@ -37,6 +37,8 @@ BLOCKS = (8, 64)
 LEAST_SHIFT = 0.1
 """Share of the level below which a rise of many bands alone is not critical."""
 OVER_WANDER = 1.3
+STEEP = 0.6
+"""Share of the best level from which on the newest three blocks tell enough."""
 YOUNG = 256
 """Points before which a run must have learnt something for its loss to drift up from there."""
 YOUNG_BLOCKS = 11
@@ -201,7 +203,7 @@ class Divergence(Detector):
                 and trend.rise > OVER_WANDER * trend.wander
                 and self._has_been_down(trend)
                 and trend.rise > self.drift_z * self.strictness * trend.scatter
-                and trend.since >= self._blocks_needed(trend.rise > GRAVE * size)
+                and trend.since >= self._blocks_needed(trend.rise, size)
                 and trend.trend >= MONOTONE
             )
             if not is_drift:
@@ -221,10 +223,12 @@ class Divergence(Detector):
             )
         return None
 
-    def _blocks_needed(self, is_grave: bool) -> int:
+    def _blocks_needed(self, rise: float, size: float) -> int:
         if self._judged < YOUNG:
             return YOUNG_BLOCKS
-        return 4 if is_grave else 5
+        if rise > STEEP * size:
+            return 3
+        return 4 if rise > GRAVE * size else 5
 
     def _has_been_down(self, trend: BlockTrend) -> bool:
         """Whether the best stretch is one that the run came down to, or began at.

@@ -17,6 +17,12 @@ OVER_TAIL = 1.3
 LED_BY = 5.0
 """Bands of the gradient norm that confirm a jump of the loss at its first point."""
 HIGH_Z = 10.0
+TOGETHER = 3
+"""Points that count together, and what they must be: bands each, times what the run's noise throws out now and then
+in sum, and bands of the loudest stretch of the last 512 points on the average."""
+EACH = 2.0
+TAILS = 2.0
+LONG_TOGETHER = 2.5
 
 
 class LossSpike(Detector):
@@ -28,7 +34,7 @@ class LossSpike(Detector):
 
     One point is enough where it is plain: ``instant_z`` bands, or a rise by three quarters, or the gradient norm
     left its band with it; else a second point must follow within the excursion, because single heavy batches
-    are everyday noise in small-batch training.
+    are everyday noise in small-batch training. Three points in a row may be lower each, with ``together`` bands in sum.
 
     ``z``: bands above the center; ``rise``: share of the center's size that it must rise as well, so that the
     tiny noise of a converged or smoothed curve raises no alarm; ``long_z``: times the loudest band of the last
@@ -55,12 +61,14 @@ class LossSpike(Detector):
         rise: float = 0.05,
         long_z: float = 5.0,
         instant_z: float = 20.0,
+        together: float = 12.0,
     ) -> None:
         super().__init__(sensitivity=sensitivity)
         self.z = self._threshold("z", z)
         self.rise = self._threshold("rise", rise)
         self.long_z = self._threshold("long_z", long_z)
         self.instant_z = self._threshold("instant_z", instant_z)
+        self.together = self._threshold("together", together)
 
     def _reset(self) -> None:
         self._firing = False
@@ -72,6 +80,8 @@ class LossSpike(Detector):
             self._firing = False
         if self._firing or base.calm or watch.grace or not watch.loss_seen:
             return None
+        if self._lasts(watch):
+            return self._report(watch)
         size = abs(base.center)
         needed = max(self.z * self.strictness, OVER_TAIL * base.tail)
         if base.peak_z < needed or base.rise < self.rise * size:
@@ -80,6 +90,26 @@ class LossSpike(Detector):
             return None
         if base.held < 2 and not self._is_plain(watch, needed):
             return None
+        return self._report(watch)
+
+    def _lasts(self, watch: Watch) -> bool:
+        """Whether this point and the two before it are together what none of them is alone.
+
+        A spike of eight deviations that decays over some steps has no single point beyond doubt, but noise does not
+        put three such points in a row; a cumulated sum (Page 1954) of three.
+        """
+        history, base = watch.history, watch.loss
+        if len(history) < TOGETHER:
+            return False
+        zs = [history[-1 - back].loss_z for back in range(TOGETHER)]
+        total = sum(zs)
+        if min(zs) < EACH * self.strictness or total < max(self.together * self.strictness, TAILS * base.tail):
+            return False
+        rise = total * base.band / TOGETHER
+        return rise >= self.rise * abs(base.center) and rise >= LONG_TOGETHER * self.strictness * base.long_band
+
+    def _report(self, watch: Watch) -> Finding:
+        base = watch.loss
         self._firing = True
         return self._finding(
             watch,
