@@ -36,5 +36,6 @@ def serving(folder: Path, port: int = 0) -> Iterator[str]:
         assert server.is_ready.wait(timeout=60)
         yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     finally:
+        app.state.service.feed.close()  # pages follow, and a service that drains would wait for them
         server.should_exit = True
         thread.join(timeout=60)

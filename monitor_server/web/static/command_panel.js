@@ -22,7 +22,7 @@ export class CommandPanel {
     this.fields = element("span.parameters");
     this.button = element("button.button.second", { type: "submit" }, "Order …");
     this.form = element("form.command", {}, this.choice, this.fields, this.button);
-    this.choice.addEventListener("change", () => { this.showFields(); this.tell(); });
+    this.choice.addEventListener("input", () => this.showFields());  // before the form hears of it
     this.form.addEventListener("input", () => this.tell());
     this.form.addEventListener("submit", (event) => { event.preventDefault(); this.order(); });
     place.replaceChildren(this.form, this.hint, this.told);
