@@ -61,4 +61,5 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.time) ->
     app.include_router(api.HEALTH_ROUTER)
     app.openapi = lambda: api.document(app)  # type: ignore[method-assign]
     web.open_pages(app)
+    app.add_middleware(api.RequestIds)
     return app

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import socket
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
@@ -42,6 +43,10 @@ class Settings(BaseModel):
     public_url: str = ""
     """Where people reach the page; links in notifications begin with it. Empty: made of host and port."""
     database: str = "sqlite:///trainguard.db"
+    workers: Annotated[int, Field(ge=1, le=64)] = 1
+    """Processes that serve the port together; more than one needs PostgreSQL."""
+    log_format: Literal["text", "json"] = "text"
+    """How standard error reads: lines for people, or an object a line."""
     max_body_bytes: Annotated[int, Field(ge=1024)] = 8 * 2**20
     """A request's body as it arrives, compressed or not."""
     max_decompressed_bytes: Annotated[int, Field(ge=1024)] = 32 * 2**20
@@ -100,6 +105,17 @@ class Settings(BaseModel):
         if value and (urlsplit(value).scheme not in ("http", "https") or not urlsplit(value).hostname):
             raise ValueError("is no web address; write http://host/path or https://host/path")
         return value.rstrip("/")
+
+    @model_validator(mode="after")
+    def _one_writer_on_sqlite(self) -> Self:
+        if self.workers > 1 and self.database.startswith("sqlite"):
+            raise ValueError(
+                f"{self.workers} workers on SQLite would only wait for each other, because a file has one writer: "
+                "leave --workers at 1, or name a PostgreSQL with --database"
+            )
+        if self.workers > 1 and not hasattr(socket, "SO_REUSEPORT"):
+            raise ValueError("this system cannot share a port: leave --workers at 1, or put a load balancer in front")
+        return self
 
     @property
     def is_within_reach(self) -> bool:

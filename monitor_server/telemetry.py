@@ -7,12 +7,14 @@ what has ended is simply not there any more.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from uuid import UUID
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from monitor_server.settings import Settings
@@ -65,11 +67,18 @@ class Telemetry:
         self._notifications = Counter(
             "trainguard_notifications", "Notifications that arrived or failed.", ("outcome",), registry=registry
         )
-        Gauge("trainguard_build_info", "What is running.", ("version",), registry=registry).labels(__version__).set(1)
+        build = Gauge(
+            "trainguard_build_info", "What is running.", ("version",), registry=registry, multiprocess_mode="max"
+        )
+        build.labels(__version__).set(1)
         for status in ENVELOPE_STATUSES:
             self._envelopes.labels(status)
         for outcome in ("delivered", "failed"):
             self._notifications.labels(outcome)
+        if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+            # One of several workers: all of them write into that folder, and whoever is asked adds them up.
+            registry = CollectorRegistry()
+            MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
         registry.register(RunCollector(database, settings, clock=clock))
         self.registry = registry
 

@@ -25,6 +25,7 @@ from monitor_server.api import (
 )
 from monitor_server.api.openapi import document
 from monitor_server.api.problems import HANDLERS
+from monitor_server.api.request_ids import RequestIds
 from monitor_server.api.service import Service
 
 ROUTERS = (
@@ -50,4 +51,4 @@ PREFIX = "/api/v1"
 
 HEALTH_ROUTER = health.router
 
-__all__ = ["HANDLERS", "HEALTH_ROUTER", "PREFIX", "ROUTERS", "Service", "document"]
+__all__ = ["HANDLERS", "HEALTH_ROUTER", "PREFIX", "ROUTERS", "RequestIds", "Service", "document"]

@@ -56,6 +56,9 @@ def serve(
             help="sqlite:///file.db or postgresql+psycopg://user@host/name. [dim]Default: sqlite:///trainguard.db[/]",
         ),
     ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes behind the port; more than one needs PostgreSQL. [dim]Default: 1[/]")
+    ] = None,
     webhook: Annotated[
         str | None,
         typer.Option(metavar="URL", help="POST a message here when an incident opens, recovers or needs a person."),
@@ -83,6 +86,7 @@ def serve(
             "host": host,
             "port": port,
             "database": database,
+            "workers": workers,
             "webhook_url": webhook,
             "notify_file": notify_file,
             "public_url": public_url,

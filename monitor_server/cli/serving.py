@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import socket
 import sys
+import threading
+import time
 from collections.abc import Mapping
 from types import FrameType
 from typing import Any, NoReturn
 
 import uvicorn
+from fastapi import FastAPI
 from sqlalchemy.engine import make_url
 
 from monitor_server.access import require_a_reason_to_be_open
 from monitor_server.app import create_app
+from monitor_server.cli.workers import Supervisor
 from monitor_server.live import EventFeed
+from monitor_server.logs import begin_logging
 from monitor_server.receivers import ReceiversError
 from monitor_server.settings import Settings, SettingsError, read_settings
 from monitor_server.storage import Database, DatabaseUnavailable, SchemaError, schema
@@ -43,22 +49,54 @@ class Serving(uvicorn.Server):
 
 def run_service(given: Mapping[str, Any]) -> None:
     """Serve until SIGTERM or SIGINT, then finish what is in hand. Whatever cannot begin is said in one sentence."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
         settings = read_settings(given)
+        begin_logging(settings.log_format)
         _prepare_database(settings)
     except SettingsError as error:
         _give_up(str(error), status=2)
     except (DatabaseUnavailable, SchemaError) as error:
         _give_up(str(error))
-    listener = _listen(settings)
+    listener = _bind(settings, listens=settings.workers == 1)
     settings = settings.model_copy(update={"port": listener.getsockname()[1]})
+    if settings.workers > 1:
+        # Only bound: it keeps the port, and connections come to the workers' own sockets.
+        _build(settings)
+        logger.info("serving %s on %s with %d workers", settings.page_url, _shown(settings), settings.workers)
+        Supervisor(settings, _work).run()
+        listener.close()
+        return
+    app = _build(settings)
+    logger.info("serving %s on %s", settings.page_url, _shown(settings))
+    _serve(app, listener)
+
+
+def _work(settings: Settings, index: int) -> None:
+    """One worker of several, in a process of its own."""
+    begin_logging(settings.log_format)
+    # Ctrl-C reaches the whole group; the supervisor says when to end.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    app = _build(settings)
+    _serve(app, _bind(settings))
+
+
+def _end_with(parent: int) -> None:
+    """A worker whose supervisor was killed would hold the port for ever."""
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    logger.warning("the supervisor is gone; this worker ends as well")
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _build(settings: Settings) -> FastAPI:
     try:
-        app = create_app(settings)
+        return create_app(settings)
     except ReceiversError as error:
         _give_up(str(error), status=2)
+
+
+def _serve(app: FastAPI, listener: socket.socket) -> None:
     signal.signal(signal.SIGTERM, _leave)
     config = uvicorn.Config(
         app,
@@ -70,7 +108,6 @@ def run_service(given: Mapping[str, Any]) -> None:
         timeout_graceful_shutdown=DRAIN_SECONDS,
         lifespan="on",
     )
-    logger.info("serving %s on %s", settings.page_url, _shown(settings))
     try:
         Serving(config, app.state.service.feed).run(sockets=[listener])
     except KeyboardInterrupt:
@@ -88,15 +125,20 @@ def _prepare_database(settings: Settings) -> None:
     database.close()
 
 
-def _listen(settings: Settings) -> socket.socket:
+def _bind(settings: Settings, *, listens: bool = True) -> socket.socket:
     # Bound here and not by uvicorn, which would say the port it was asked for (0) and end with a traceback. And
     # listening from now on: whoever comes while the service starts waits a moment, instead of being refused.
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     listener = socket.socket(family)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if settings.workers > 1:
+        # The kernel spreads connections evenly over sockets of the same port; over processes that share a socket
+        # it does not, and a trainer keeps its connection for days.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:
         listener.bind((settings.host, settings.port))
-        listener.listen(BACKLOG)
+        if listens:
+            listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
         place = f"{settings.host} port {settings.port}"

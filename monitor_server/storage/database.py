@@ -194,8 +194,9 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
     connection.isolation_level = None
     cursor = connection.cursor()
     try:
-        # Only a file without any table takes it: what retention frees can be given back a few pages at a time.
-        cursor.execute("PRAGMA auto_vacuum=INCREMENTAL")
+        if cursor.execute("PRAGMA page_count").fetchone()[0] == 0:
+            # What retention frees can be given back a few pages at a time; only an empty file can be told so.
+            cursor.execute("PRAGMA auto_vacuum=INCREMENTAL")
         cursor.execute("PRAGMA journal_mode=WAL")
         # A receipt says "it is in the database". NORMAL survives a killed process, but in WAL mode it does not
         # sync at commit, so a power cut could take back what was acknowledged. Group commit pays for FULL.
