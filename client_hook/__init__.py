@@ -13,5 +13,6 @@ from client_hook.attachment import attach
 from client_hook.errors import AttachError, TrainingHalted
 from client_hook.hook import TrainingHook
 from client_hook.outcome import StepOutcome
+from client_hook.recovery.rerun import RerunReport
 
-__all__ = ["AttachError", "StepOutcome", "TrainingHalted", "TrainingHook", "attach"]
+__all__ = ["AttachError", "RerunReport", "StepOutcome", "TrainingHalted", "TrainingHook", "attach"]

@@ -26,6 +26,7 @@ from client_hook.local_brain import Concern, LocalBrain, Standing
 from client_hook.outcome import StepOutcome
 from client_hook.ranks import Ranks
 from client_hook.recovery.journal import JournalLike
+from client_hook.recovery.rerun import HealthyLevel, RerunReport, StepFunction, rerun
 from client_hook.recovery.schedule_rhythm import ScheduleRhythm
 from client_hook.recovery.shared_boundary import PartLost, SharedBoundary
 from client_hook.recovery.snapshot import Snapshot
@@ -241,6 +242,44 @@ class TrainingHook:
     def batches(self, loader: Iterable[Batch]) -> Iterator[Batch]:
         """One pass over ``loader``, which can pass over a window of batches when told."""
         return self._training.data.batches(loader)
+
+    def rerun_test(self, step_function: StepFunction, *, times: int = 2) -> RerunReport:
+        """Make one step again and say whether data, state or hardware is behind its trouble.
+
+        ``step_function`` makes one forward and backward pass of a batch that it already has, and returns the loss:
+        ``hook.rerun_test(lambda: backward_of(batch))``. It steps nothing. It is called ``times`` times from the
+        present state, and once from the newest confirmed checkpoint where the batch is bad. Parameters, buffers,
+        random streams and gradients are afterwards what they were, bit for bit; whatever else the function changes is
+        its own affair. Takes as long as its passes, and the memory of two copies of the model and its gradients.
+        Never raises; what cannot be done is said in the report.
+        """
+        if self._description.world_size > 1 or not isinstance(self._brain, LocalBrain):
+            # What one rank's report says decides whether there is a third pass: the others would wait for ever.
+            return RerunReport(
+                "not run", "Several ranks would not make the same passes; test this rank's batch in a single process."
+            )
+        report = RerunReport("not run", "The hook has switched itself off, see the log; nothing was tried.")
+        with self._guard:
+            level = self._brain.healthy_loss()
+            report = rerun(
+                self._training.state,
+                step_function,
+                times=times,
+                older=self._older_checkpoint,
+                level=None if level is None else HealthyLevel(*level),
+            )
+            # The passes were no step's own time, norm or activations.
+            self._senses.forget_step()
+            _logger.warning("re-run test at step %d: %s", self._training.position.next_step, report.sentence)
+        return report
+
+    def _older_checkpoint(self) -> tuple[int, Snapshot] | None:
+        keeper = self._training.keeper
+        confirmed = [one for one in keeper.reports() if one.state == "confirmed"] if keeper is not None else []
+        if keeper is None or not confirmed:
+            return None
+        newest = max(confirmed, key=lambda one: (one.attempt, one.step))
+        return newest.step, keeper.load(newest.checkpoint_id)
 
     @property
     def lr_scale(self) -> float:

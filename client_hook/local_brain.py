@@ -135,6 +135,14 @@ class LocalBrain:
         if receipt.adopted:
             self._keep(given_up(self._memory, receipt.adopted))
 
+    def healthy_loss(self) -> tuple[float, float] | None:
+        """Center and robust width of the healthy loss; ``None`` before there are enough points."""
+        with self._lock:
+            vitals = self._panel.vitals()
+        if vitals is None or vitals.loss_center is None or vitals.loss_band is None:
+            return None
+        return vitals.loss_center, vitals.loss_band
+
     def save(self) -> dict[str, Any]:
         """The detectors' memory, for a checkpoint. JSON values."""
         with self._lock:
