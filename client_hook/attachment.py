@@ -45,6 +45,7 @@ from client_hook.signals import Senses
 from client_hook.signals.activations import modules_that_fit
 from client_hook.signals.shards import is_sharded
 from trainguard.policy import Playbook
+from trainguard.policy.diagnosis import advise
 from trainguard.wire import Acknowledgement, AttemptReport, RunDescription
 
 _logger = logging.getLogger("trainguard")
@@ -342,6 +343,8 @@ class _Assembly:
         except BaseException:
             hook.detach()
             raise
+        if not follows:
+            _tell_advice(description)
         return hook
 
     def _begin(
@@ -429,6 +432,13 @@ class _Assembly:
             detectors=settings.detectors,
             playbook=_what_differs(settings.playbook) if settings.playbook else None,
         )
+
+
+def _tell_advice(description: RunDescription) -> None:
+    """What ``trainguard doctor`` would say of the set-up, once, in the trainer's own log."""
+    for advice in advise(description):
+        level = logging.WARNING if advice.weight == "warning" else logging.INFO
+        _logger.log(level, "set-up, %s: %s %s", advice.setting, advice.statement, advice.remedy)
 
 
 def _what_differs(playbook: Playbook) -> dict[str, Any]:

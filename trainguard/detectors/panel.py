@@ -14,6 +14,7 @@ from pydantic import JsonValue
 
 from trainguard.detectors.base import SENSITIVITIES, Detector
 from trainguard.detectors.lead import Row, leads
+from trainguard.detectors.places import Places
 from trainguard.detectors.snapshot import State, list_in, mapping_in, optional_number_in, whole_in
 from trainguard.detectors.table import DETECTORS
 from trainguard.detectors.vitals import Vitals
@@ -22,6 +23,8 @@ from trainguard.wire import Finding, Observation
 
 REMEMBERED = 256
 """Points behind the evidence."""
+EVIDENCE_AT_MOST = 60
+"""Numbers that a finding carries: the wire takes 64."""
 HEALTHY = 48
 """Points before the onset whose medians are the ``_before`` values."""
 FRESH = 8
@@ -94,6 +97,9 @@ class Panel:
         if watch.resumed:
             self._rewind(observation)
         self._remember(observation)
+        if watch.slashed:
+            is_calm = watch.loss.calm and watch.gradient.calm and watch.loss_is_finite and watch.gradient_is_finite
+            self._places.see(observation, watch.slashed, is_calm)
         findings: list[Finding] = []
         signals = observation.signals
         for judge, needs in self._judges:
@@ -132,6 +138,7 @@ class Panel:
     def reset(self) -> None:
         """Forget everything; thresholds stay."""
         self._watch.reset()
+        self._places = Places()
         self._packed: deque[bytes] = deque(maxlen=REMEMBERED)
         for detector in self._detectors.values():
             detector.reset()
@@ -141,6 +148,7 @@ class Panel:
         return {
             "watch": self._watch.state_dict(),
             "rows": [list(row) for row in self._rows()],
+            "places": self._places.state_dict(),
             "detectors": {name: detector.memory() for name, detector in self._detectors.items()},
         }
 
@@ -154,6 +162,7 @@ class Panel:
         rows = [_row(saved) for saved in list_in(state, "rows")]
         self._watch.load_state_dict(mapping_in(state, "watch"))
         self._packed = deque((_pack(row) for row in rows), maxlen=REMEMBERED)
+        self._places.load_state_dict(mapping_in(state, "places") if "places" in state else {})
         for name, detector in self._detectors.items():
             if name in memories:
                 detector.load_memory(mapping_in(memories, name))
@@ -204,6 +213,9 @@ class Panel:
             evidence.setdefault("loss_band", self._watch.loss.band)
         if not (self._watch.loss.calm and self._watch.loss_is_finite):
             evidence.update(self._leads())
+        for name, value in self._places.evidence().items():
+            if len(evidence) < EVIDENCE_AT_MOST:
+                evidence.setdefault(name, value)
         return finding.model_copy(update={"evidence": evidence, "onset_step": onset})
 
     def _leads(self) -> dict[str, float]:

@@ -28,6 +28,8 @@ from trainguard.wire import RunDescription
         (run("Adam", weight_decay=0.01), {"weight_decay"}),
         (run(weight_decay=5.0), {"weight_decay"}),
         (run(precision="float16"), {"precision"}),
+        (run(precision="float16", eps=1e-8), {"precision", "eps"}),
+        (run(lr=1e-5, schedulers=[], task="fine-tuning", total_steps=300), {"scheduler"}),
         (run(precision="bfloat16"), {"precision"}),
         (run(trainable=0), {"parameters"}),
         (run().model_copy(update={"mode": "act", "checkpoint_every": None}), {"checkpoints"}),

@@ -48,6 +48,9 @@ def test_a_rate_that_was_raised_is_named_first_with_its_numbers() -> None:
         (incident("update_ratio", update_ratio_at=1e-7), run(), "learning_rate_too_low"),
         (incident("plateau", early_loss=4.2), run(trainable=0), "parameters_do_not_move"),
         (incident("plateau", early_loss=4.2, update_ratio_at=0.0), run(), "parameters_do_not_move"),
+        (incident("plateau", early_loss=4.2, grad_norm_at=0.0), run(), "gradients_zero"),
+        (incident("plateau", early_loss=4.2, learning_rate_before=1e-7, learning_rate_at=2e-7), run(lr=1e-3),
+         "warm_up_too_long"),
         (incident("plateau"), run(), "noise_floor"),
         (incident("plateau", update_ratio_before=1e-3, update_ratio_at=1e-4), run(betas=[0.9, 0.999]),
          "second_moment_stuck"),
@@ -98,3 +101,19 @@ def test_what_nothing_explains_is_said_to_be_unexplained() -> None:
 def test_every_cause_says_its_own_name_and_a_next_step() -> None:
     assert len({cause.__name__ for cause in CAUSES}) == len(CAUSES)
     assert all(cause.__doc__ for cause in CAUSES)
+
+
+def test_where_it_sits_is_told_with_the_likeliest_cause() -> None:
+    places = {
+        "grad_norm/transformer.h.3_before": 0.4, "grad_norm/transformer.h.3_at": 55.0,
+        "grad_norm/head_before": 1.0, "grad_norm/head_at": 2.0,
+        "effective_learning_rate/1_before": 1e-4, "effective_learning_rate/1_at": 1e-2,
+        "loss/rank2_before": 2.0, "loss/rank2_at": 1e300,
+    }  # fmt: skip
+    told = list(said(incident("divergence", **STEADY, **places), run()).values())
+    assert told[0].evidence[-3:] == (
+        "The gradient grew most in: transformer.h.3 (138 ×), head (2 ×).",
+        "The applied rate rose in parameter group: 1 (100 ×).",
+        "The loss rose on rank: 2 (not finite).",
+    )
+    assert not any("grew most" in sentence for one in told[1:] for sentence in one.evidence)

@@ -127,6 +127,33 @@ def half_precision_is_scaled(set_up: SetUp, description: RunDescription) -> Advi
     )
 
 
+def epsilon_is_seen_in_half_precision(set_up: SetUp, description: RunDescription) -> Advice | None:
+    """Adam's epsilon of 1e-8 is 0 in float16, and a parameter with a tiny second moment then divides by it."""
+    epsilons = [group.epsilon for group in set_up.groups if group.family == "adam" and group.epsilon is not None]
+    if "float16" not in set_up.precisions or not epsilons or min(epsilons) >= 6e-8:
+        return None
+    return Advice(
+        setting="eps",
+        weight="warning",
+        statement=f"eps is {min(epsilons):g}, which is 0 in float16: the first update may divide by nothing.",
+        remedy="Use eps=1e-4 with float16 parameters, or keep them in float32 under autocast.",
+    )
+
+
+def fine_tuning_warms_up(set_up: SetUp, description: RunDescription) -> Advice | None:
+    """A constant rate with Adam in fine-tuning begins with its largest steps on weights that know something."""
+    if set_up.task != "fine-tuning" or set_up.schedulers != () or not set_up.is_adaptive:
+        return None
+    if (description.total_steps or LONG_RUN) >= LONG_RUN:
+        return None  # `schedule_is_attached` says it
+    return Advice(
+        setting="scheduler",
+        weight="note",
+        statement="Fine-tuning begins at the full rate: Adam's first steps are its largest.",
+        remedy="Warm up over the first 5 to 10 % of the steps.",
+    )
+
+
 def updates_survive_rounding(set_up: SetUp, description: RunDescription) -> Advice | None:
     """bfloat16 has eight bits: an update of less than 0.4 % of its weight is rounded away."""
     if set_up.precisions != ("bfloat16",) or (set_up.trainable_parameters or 0) == 0:
@@ -167,11 +194,13 @@ CHECKS: tuple[Check, ...] = (
     rate_is_a_number_above_zero,
     rate_is_in_its_published_range,
     schedule_is_attached,
+    fine_tuning_warms_up,
     second_moment_is_quick_enough,
     momentum_is_usual,
     decay_is_decoupled,
     decay_is_in_its_usual_range,
     half_precision_is_scaled,
+    epsilon_is_seen_in_half_precision,
     updates_survive_rounding,
     something_is_trained,
     there_is_a_way_back,

@@ -8,6 +8,8 @@ from trainguard.wire import Hypothesis
 
 MOST = 5
 """Hypotheses told: a list of everything is no diagnosis."""
+MOST_EVIDENCE = 16
+"""Sentences that the wire takes."""
 _RANK = {"strong": 0, "some": 1, "weak": 2}
 
 
@@ -15,7 +17,14 @@ def hypotheses(symptoms: Symptoms) -> tuple[Hypothesis, ...]:
     """What may be behind it, ranked; equals in the order of the table. Never empty."""
     said = [hypothesis for cause in CAUSES if (hypothesis := cause(symptoms)) is not None]
     ranked = sorted(said, key=lambda hypothesis: _RANK[hypothesis.support])[:MOST]
-    return tuple(ranked) if ranked else (_unexplained(symptoms),)
+    if not ranked:
+        return (_unexplained(symptoms),)
+    if symptoms.places:
+        # Where it sits speaks for no cause more than for another: it is told once, with the likeliest.
+        room = MOST_EVIDENCE - len(symptoms.places)
+        located = (*ranked[0].evidence[:room], *symptoms.places)
+        ranked[0] = ranked[0].model_copy(update={"evidence": located})
+    return tuple(ranked)
 
 
 def _unexplained(symptoms: Symptoms) -> Hypothesis:

@@ -70,9 +70,39 @@ class Symptoms:
         return f"{words} was {before:.3g} before and {at:.3g} from step {self.incident.onset_step} on ({growth:.3g} ×)."
 
     @property
+    def places(self) -> tuple[str, ...]:
+        """Where it sits, in sentences: the layers, groups and ranks that left their usual size."""
+        said = []
+        for beginning, words in _PLACES.items():
+            grown = sorted(
+                (
+                    (self.growth(name) or 0.0, name)
+                    for key in self.evidence
+                    if key.startswith(beginning) and (name := key.removesuffix("_at")) != key
+                ),
+                reverse=True,
+            )
+            if grown:
+                named = ", ".join(f"{name[len(beginning) :]} ({_times(times)})" for times, name in grown)
+                said.append(f"{words}: {named}.")
+        return tuple(said)
+
+    @property
     def rate_was_raised(self) -> bool:
         """Whether the applied rate had just been raised by half or more."""
         return (self.growth("learning_rate") or 0.0) >= 1.5
+
+
+_PLACES = {
+    "grad_norm/": "The gradient grew most in",
+    "update_ratio/": "The update grew most in",
+    "effective_learning_rate/": "The applied rate rose in parameter group",
+    "loss/rank": "The loss rose on rank",
+}
+
+
+def _times(times: float) -> str:
+    return f"{times:.3g} ×" if times < 1e9 else "not finite"
 
 
 def known(*sentences: str) -> tuple[str, ...]:

@@ -172,6 +172,21 @@ def rate_is_too_low(symptoms: Symptoms) -> Hypothesis | None:
     )
 
 
+def warm_up_is_too_long(symptoms: Symptoms) -> Hypothesis | None:
+    """Flat from the start while the rate is still on its way up."""
+    growth = symptoms.growth("learning_rate")
+    if symptoms.kind != "plateau" or symptoms.number("early_loss") is None or growth is None or growth <= 1.02:
+        return None
+    return Hypothesis(
+        cause="warm_up_too_long",
+        support="some",
+        statement="The warm-up is still going on: the rate is yet too small for anything to be learnt.",
+        evidence=known(symptoms.change("learning_rate", "The applied rate")),
+        next_step="Compare the warm-up's length with the run's (1 to 5 % is usual), and count it in optimizer steps, "
+        "not in micro-batches or samples.",
+    )
+
+
 def steps_overshoot(symptoms: Symptoms) -> Hypothesis | None:
     """The loss swings: steps jump across the valley, or momentum carries them there."""
     if symptoms.kind != "oscillation":

@@ -29,6 +29,23 @@ def parameters_do_not_move(symptoms: Symptoms) -> Hypothesis | None:
     )
 
 
+def gradients_are_zero(symptoms: Symptoms) -> Hypothesis | None:
+    """Flat from the start because nothing flows back."""
+    norm = symptoms.number("grad_norm_at")
+    if symptoms.kind not in ("plateau", "no_update", "grad_vanishing") or norm is None or norm > 1e-9:
+        return None
+    return Hypothesis(
+        cause="gradients_zero",
+        support="strong",
+        statement="The gradients are zero: nothing of the loss reaches the parameters.",
+        evidence=(f"The gradient norm is {norm:.2g}.",),
+        next_step=(
+            "Check that the loss depends on the outputs (no argmax, detach or no_grad between), that its mask is not "
+            "empty, that units are not all saturated or dead, and that zero_grad() does not run after backward()."
+        ),
+    )
+
+
 def units_are_dead(symptoms: Symptoms) -> Hypothesis | None:
     """Units that are zero for every input get no gradient and never come back."""
     if symptoms.kind != "dead_layers":
