@@ -26,13 +26,17 @@ from client_hook.hook import TrainingHook
 from client_hook.local_brain import LocalBrain, Standing
 from client_hook.ownership import check_ownership, check_schedulers
 from client_hook.ranks import Patience, Ranks
+from client_hook.ranks.finite import SharedFiniteness
 from client_hook.recovery.checkpoints import CheckpointLedger, Checkpoints, DirectoryCheckpoints
+from client_hook.recovery.checkpoints.base import NeedsRanks
+from client_hook.recovery.checkpoints.layouts import layouts_of
 from client_hook.recovery.clipping_limit import ClippingLimit
 from client_hook.recovery.folder import usable_folder
 from client_hook.recovery.following_keeper import publish_ledger
 from client_hook.recovery.journal import Journal, JournalLike, MemoryJournal
 from client_hook.recovery.keeper import CheckpointKeeper
 from client_hook.recovery.learning_rate import RateMultiplier
+from client_hook.recovery.optimizer_state import keeps_state_elsewhere
 from client_hook.recovery.pause import LoopPause
 from client_hook.recovery.restart import resume
 from client_hook.recovery.schedule_rhythm import ScheduleRhythm
@@ -167,7 +171,12 @@ def _check(
             "for example 'transformer.h.*'"
         )
     if keeps_checkpoints and is_sharded(training_state.model):
-        raise AttachError("checkpoints of a model under fully_shard cannot be kept yet; attach without checkpoints")
+        own_way = [type(one).__name__ for one in training_state.optimizers if keeps_state_elsewhere(one)]
+        if own_way:
+            raise AttachError(
+                f"{own_way[0]} writes and reads its state in its own way, which cannot be restored shard by shard; use "
+                "an optimizer of torch.optim, or attach without checkpoints"
+            )
     if keeps_checkpoints:
         training_state.rehearse()
 
@@ -197,32 +206,57 @@ class _Assembly:
         self, checkpoints: str | os.PathLike[str] | Checkpoints | None, resume_unfinished: bool
     ) -> tuple[JournalLike, Checkpoints | None]:
         together, in_background = self._together, not self._settings.synchronous
+        is_folder = isinstance(checkpoints, (str, os.PathLike))
+        own_store = None if is_folder else self._own_store(checkpoints)
         if together is not None and not together.leads:
-            copied = together.journal()
+            copied = together.journal(self._alike())
             if isinstance(checkpoints, (str, os.PathLike)):
                 return copied, together.store(checkpoints, copied.run_id, background=in_background)
-            return copied, self._own_store(checkpoints)
+            self._bind(own_store)
+            return copied, own_store
+        folder = own_store.folder if isinstance(own_store, NeedsRanks) else None
         if isinstance(checkpoints, (str, os.PathLike)):
             folder = usable_folder(checkpoints)
-            journal = Journal(folder, self._settings.run, resume=resume_unfinished)
-            try:
+        if folder is None:
+            in_memory = MemoryJournal(self._settings.run)
+            if together is not None:
+                together.announce(in_memory, None, self._alike())
+            return in_memory, own_store
+        journal = Journal(folder, self._settings.run, resume=resume_unfinished)
+        try:
+            self._spool_folder = folder / "spool" if self._settings.server is not None else None
+            store = own_store
+            if store is None:
                 # A folder per run: a new run never rotates away what a finished one has left.
-                run_folder = folder / str(journal.run_id)
-                self._spool_folder = folder / "spool" if self._settings.server is not None else None
-                store = DirectoryCheckpoints(run_folder, background=in_background)
-                if together is not None:
-                    together.announce(journal, run_folder)
-                return journal, store
-            except BaseException:
-                journal.close()
-                raise
-        in_memory = MemoryJournal(self._settings.run)
-        if together is not None:
-            together.announce(in_memory, None)
-        return in_memory, self._own_store(checkpoints)
+                folder = folder / str(journal.run_id)
+                store = DirectoryCheckpoints(folder, background=in_background)
+            if together is not None:
+                together.announce(journal, folder, self._alike())
+            self._bind(store)
+            return journal, store
+        except BaseException:
+            journal.close()
+            raise
 
-    def _own_store(self, checkpoints: Checkpoints | None) -> Checkpoints | None:
-        if checkpoints is not None and not isinstance(checkpoints, Checkpoints):
+    def _bind(self, store: Checkpoints | None) -> None:
+        if isinstance(store, NeedsRanks):
+            store.bind(lambda: layouts_of(self._state), None if self._together is None else self._together.ranks)
+
+    def _alike(self) -> dict[str, Any]:
+        """Arguments that have to be the same on all ranks."""
+        settings = self._settings
+        return {
+            "run": settings.run,
+            "mode": settings.mode,
+            "guard": settings.guard,
+            "checkpoint_every": settings.checkpoint_every,
+            "synchronous": settings.synchronous,
+        }
+
+    def _own_store(self, checkpoints: object) -> Checkpoints | None:
+        if checkpoints is None:
+            return None
+        if not isinstance(checkpoints, Checkpoints):
             raise AttachError(
                 f"checkpoints is a {type(checkpoints).__name__}; give a folder, or an object with the methods of "
                 "client_hook.recovery.checkpoints.Checkpoints"
@@ -249,7 +283,7 @@ class _Assembly:
             scaler=self._state.scaler,
             options=settings.senses,
             rate_factor=lambda: rate.factor,
-            is_sharded=ranks is not None and ranks.is_sharded,
+            sharded_over=ranks.size if ranks is not None and ranks.is_sharded else None,
         )
         outbox = Outbox()
         if ranks is not None and ranks.is_leader:
@@ -334,11 +368,12 @@ class _Assembly:
             # Beside the journal, whose lock keeps a second trainer out.
             spool=Spool(self._spool_folder, description) if self._spool_folder is not None else None,
             ranks=ranks,
+            finiteness=SharedFiniteness(ranks) if ranks is not None and ranks.is_sharded and settings.guard else None,
         )
         try:
             self._begin(training, rhythm, brain, standing, journal, outbox)
             if together is not None:
-                together.begin(self._state, training, needs_same_weights=settings.mode == "act")
+                together.begin(self._state, training, mode=settings.mode)
                 standing.revision = position.revision
         except BaseException:
             hook.detach()

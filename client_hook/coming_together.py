@@ -44,18 +44,25 @@ class Together:
 
     # -- rank 0 has opened journal and store; the others open theirs ---------------------------------------------
 
-    def announce(self, journal: JournalLike, folder: Path | None) -> None:
-        """Rank 0: which run this is, and where its checkpoints are."""
+    def announce(self, journal: JournalLike, folder: Path | None, arguments: dict[str, Any]) -> None:
+        """Rank 0: which run this is, where its checkpoints are, and the arguments that all ranks must share."""
         self._start = {
             "journal": journal.page(),
             "resumes": journal.is_resumed and bool(journal.checkpoints),
+            "arguments": arguments,
             "folder": None if folder is None else str(folder.absolute()),
         }
         self._rendezvous.say("start", self._start)
 
-    def journal(self) -> JournalLike:
+    def journal(self, arguments: dict[str, Any]) -> JournalLike:
         """The others: a copy of rank 0's, in memory only."""
         self._start = self._rendezvous.read("start")
+        for name, value in self._start["arguments"].items():
+            if arguments.get(name) != value:
+                raise AttachError(
+                    f"{name} is {arguments.get(name)!r} on rank {self.ranks.rank} and {value!r} on rank 0; "
+                    "attach with the same on all ranks"
+                )
         return MemoryJournal.copied(self._start["journal"])
 
     def store(self, checkpoints: str | os.PathLike[str], run_id: UUID, *, background: bool) -> Checkpoints:
@@ -116,9 +123,15 @@ class Together:
         """Whether rank 0's journal is of a run that is to be taken up."""
         return bool(self._start["resumes"])
 
-    def begin(self, state: TrainingState, training: Training, *, needs_same_weights: bool) -> None:
-        """Every rank is ready: check that they begin at the same place, and let the others know rank 0's revision."""
+    def begin(self, state: TrainingState, training: Training, *, mode: str) -> None:
+        """Every rank is ready: check that they begin at the same place, and let the others know rank 0's revision.
+
+        A run that is only watched and keeps no checkpoints waits for nobody: there rank 0 may attach alone.
+        """
         position = training.position
+        if self.leads and mode == "observe" and training.keeper is None:
+            self._rendezvous.say("go", {"revision": position.revision})
+            return
         mine: dict[str, Any] = {"attempt": position.attempt, "next_step": position.next_step}
         mine["keeps checkpoints"] = training.keeper is not None
         if training.keeper is not None and not self.ranks.is_sharded:
@@ -130,20 +143,19 @@ class Together:
         for rank, theirs in self._rendezvous.gather("ready").items():
             for name, value in mine.items():
                 if theirs.get(name) != value:
-                    self._complain(
-                        name, rank, f"{value} on rank 0 and {theirs.get(name)} on rank {rank}", needs_same_weights
-                    )
+                    _differ(name, rank, f"{value} on rank 0 and {theirs.get(name)} on rank {rank}", mode)
         self._rendezvous.say("go", {"revision": position.revision})
         if training.keeper is not None:
             self.publish(training.keeper)
 
-    def _complain(self, name: str, rank: int, difference: str, needs_same_weights: bool) -> None:
-        if name != "the parameters' checksum":
-            raise AttachError(f"the ranks do not begin at the same place: {name} is {difference}")
-        words = (
-            f"the parameters of rank {rank} are not those of rank 0, so one run's checkpoints cannot stand for both; "
-            "wrap the model in DistributedDataParallel or fully_shard before attaching"
-        )
-        if needs_same_weights:
-            raise AttachError(words)
-        _logger.warning("%s", words)
+
+def _differ(name: str, rank: int, difference: str, mode: str) -> None:
+    if name != "the parameters' checksum":
+        raise AttachError(f"the ranks do not begin at the same place: {name} is {difference}")
+    words = (
+        f"the parameters of rank {rank} are not those of rank 0, so one run's checkpoints cannot stand for both; "
+        "wrap the model in DistributedDataParallel or fully_shard before attaching"
+    )
+    if mode == "act":
+        raise AttachError(words)
+    _logger.warning("%s", words)

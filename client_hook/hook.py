@@ -25,6 +25,7 @@ from client_hook.guard import Guard
 from client_hook.local_brain import Concern, LocalBrain, Standing
 from client_hook.outcome import StepOutcome
 from client_hook.ranks import Ranks
+from client_hook.ranks.finite import FlagLost, SharedFiniteness
 from client_hook.recovery.journal import JournalLike
 from client_hook.recovery.rerun import HealthyLevel, RerunReport, StepFunction, rerun
 from client_hook.recovery.schedule_rhythm import ScheduleRhythm
@@ -82,6 +83,7 @@ class TrainingHook:
         refuses: str,
         spool: Spool | None = None,
         ranks: Ranks | None = None,
+        finiteness: SharedFiniteness | None = None,
     ) -> None:
         self._description = description
         self._training = training
@@ -111,6 +113,7 @@ class TrainingHook:
         self._refuses = refuses
         self._called = threading.Event()
         self._ranks = ranks
+        self._finiteness = finiteness
         self._shared: SharedBoundary | None = None
         if ranks is not None:
             self._shared = SharedBoundary(
@@ -234,6 +237,9 @@ class TrainingHook:
         if norm_type == 2.0:
             max_norm = self._training.clipping.tighter_of(max_norm)
         norm = torch.nn.utils.clip_grad_norm_(parameters, max_norm, norm_type, error_if_nonfinite)
+        if type(norm) is not Tensor and hasattr(norm, "full_tensor"):
+            # Of a sharded model; clipping is a collective anyhow, and a plain number is what one can print.
+            norm = norm.full_tensor()
         with self._guard:
             if norm_type == 2.0:
                 self._senses.norm_seen(norm)
@@ -341,9 +347,23 @@ class TrainingHook:
         return changed
 
     def _prevent_bad_update(self, optimizer: Optimizer) -> None:
-        skipped = self._update_guard.before_update(optimizer, self._senses.gradient_norm_tensor(optimizer))
+        norm = self._senses.gradient_norm_tensor(optimizer)
+        if self._finiteness is not None:
+            norm = self._of_all_ranks(norm)
+        skipped = self._update_guard.before_update(optimizer, norm)
         if skipped is not False:
             self._senses.mark_skipped(skipped)
+
+    def _of_all_ranks(self, norm: Tensor | None) -> Tensor:
+        """Of a sharded model: whether any rank's shard of the gradients is bad, as a norm."""
+        assert self._finiteness is not None
+        try:
+            return self._finiteness.of(norm)
+        except FlagLost as lost:
+            if self._shared is not None:
+                self._shared.broadcast_halt(str(lost))
+            self._close("halted", 10.0)
+            raise TrainingHalted(str(lost)) from lost
 
     def _with_guarded_closure(
         self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any], *, leave_out: bool

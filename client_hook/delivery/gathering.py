@@ -11,9 +11,8 @@ from uuid import UUID
 
 from client_hook.delivery.outbox import Item, Outbox
 from client_hook.ranks import Ranks
-from client_hook.ranks.combining import of_shares, with_losses
+from client_hook.ranks.combining import OF_REPLICAS, OF_SHARDS, by_rank, of_shares
 from client_hook.ranks.table import RowTable
-from client_hook.ranks.watch import RankWatch
 from trainguard.wire import Finding, Observation
 
 CLOSING_SECONDS = 1.0
@@ -44,7 +43,6 @@ class GatheringOutbox(Outbox):
         super().__init__()
         self._ranks = ranks
         self._table = RowTable(ranks)
-        self._watch = RankWatch(is_sharded=ranks.is_sharded)
         self._waits = is_synchronous
         self._seconds = ranks.patience.values_seconds
         self._label = label
@@ -80,20 +78,20 @@ class GatheringOutbox(Outbox):
                     return
                 of_ranks = {0: item.signals, **others}
                 items.append(replace(item, signals=self._combined(of_ranks)))
-                items += self._watch.look(item.attempt, item.step, of_ranks)
             else:
                 items.append(item)
             self._held.popleft()
 
     def _combined(self, of_ranks: Mapping[int, Mapping[str, float]]) -> dict[str, float]:
         own = dict(of_ranks[0])
-        if self._ranks.is_sharded:
-            told = own.get("grad_norm")
-            own.update(of_shares(list(of_ranks.values())))
-            if told is not None:
-                own["grad_norm"] = told  # from who clipped, and whole already
-            self._label(own)
-        return with_losses(own, of_ranks)
+        if not self._ranks.is_sharded:
+            return by_rank(own, of_ranks, OF_REPLICAS)
+        told = own.get("grad_norm")
+        own.update(of_shares(list(of_ranks.values())))
+        if told is not None:
+            own["grad_norm"] = told  # from who clipped, and whole already
+        self._label(own)
+        return by_rank(own, of_ranks, OF_SHARDS)
 
     def _said(self) -> list[Finding]:
         findings = []
@@ -108,9 +106,6 @@ class GatheringOutbox(Outbox):
 
 def as_row(observation: Observation, is_sharded: bool) -> tuple[int, int, dict[str, Any]]:
     """What rank 0 wants to know of a step of another rank."""
-    wanted = observation.signals if is_sharded else _WANTED
+    wanted = observation.signals if is_sharded else OF_REPLICAS
     values = {name: observation.signals[name] for name in wanted if name in observation.signals}
     return observation.attempt, observation.step, values
-
-
-_WANTED = ("loss", "param_norm")

@@ -5,24 +5,42 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-RANKS_NAMED = 16
-"""Ranks whose loss is a signal of its own; of the others the mean takes account, and a finding names a bad one."""
+RANKS_NAMED = 8
+"""Ranks that have signals of their own, besides the one that lies furthest from the others, whichever it is: an
+observation holds 256 signals, most of which belong to layers."""
+
+OF_REPLICAS = ("loss", "param_norm", "step_seconds")
+"""What is told of each rank by itself: replicas have the same parameters, or have parted."""
+OF_SHARDS = ("loss", "step_seconds")
 
 Values = Mapping[str, float]
 
 
-def with_losses(own: Values, of_ranks: Mapping[int, Values]) -> dict[str, float]:
-    """Rank 0's values with ``loss`` as the mean over the ranks that were heard, and ``loss/rank0``, ``loss/rank1``, ….
+def by_rank(own: Values, of_ranks: Mapping[int, Values], kinds: Sequence[str]) -> dict[str, float]:
+    """Rank 0's values with those of each rank beside them, and ``loss`` as the mean over the ranks that were heard.
 
-    >>> with_losses({"loss": 1.0, "grad_norm": 2.0}, {0: {"loss": 1.0}, 1: {"loss": 3.0}})
+    >>> by_rank({"loss": 1.0, "grad_norm": 2.0}, {0: {"loss": 1.0}, 1: {"loss": 3.0}}, ["loss"])
     {'loss': 2.0, 'grad_norm': 2.0, 'loss/rank0': 1.0, 'loss/rank1': 3.0}
     """
     combined = dict(own)
-    losses = {rank: values["loss"] for rank, values in sorted(of_ranks.items()) if "loss" in values}
-    if losses and "loss" in own:
-        combined["loss"] = sum(losses.values()) / len(losses)
-        combined.update({f"loss/rank{rank}": loss for rank, loss in losses.items() if rank < RANKS_NAMED})
+    for kind in kinds:
+        values = {rank: values[kind] for rank, values in sorted(of_ranks.items()) if kind in values}
+        if kind == "loss" and kind in own:
+            combined[kind] = sum(values.values()) / len(values)
+        if len(values) > 1:
+            combined.update({f"{kind}/rank{rank}": values[rank] for rank in _named(values)})
     return combined
+
+
+def _named(values: Mapping[int, float]) -> list[int]:
+    """The first ranks, and the one that is not finite or lies furthest from the median."""
+    ranks = list(values)
+    if len(ranks) <= RANKS_NAMED:
+        return ranks
+    finite = sorted(value for value in values.values() if math.isfinite(value))
+    middle = finite[len(finite) // 2] if finite else 0.0
+    furthest = max(ranks, key=lambda rank: abs(values[rank] - middle) if math.isfinite(values[rank]) else math.inf)
+    return [*ranks[:RANKS_NAMED], *([furthest] if furthest not in ranks[:RANKS_NAMED] else [])]
 
 
 def of_shares(of_ranks: Sequence[Values]) -> dict[str, float]:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 from torch.nn.parameter import is_lazy
 
-from client_hook.recovery.tensor_trees import clone_tensor, clone_tree
+from client_hook.recovery.tensor_trees import clone_tensor, clone_tree, here
 
 ModelTensors = dict[str, dict[str, Any]]
 """``parameters``, ``buffers``, ``temporary_buffers`` (non-persistent) and ``extra``, each by name."""
@@ -29,6 +29,17 @@ def bare_model(model: nn.Module) -> nn.Module:
         if not isinstance(inner, nn.Module):
             return model
         model = inner
+
+
+def settle(model: nn.Module) -> None:
+    """Let go of what ``fully_shard`` has gathered: an evaluation may have left whole parameters in the shards' place.
+
+    Gathers nothing, and does nothing to a model that is not sharded.
+    """
+    for module in bare_model(model).modules():
+        reshard: Any = getattr(module, "reshard", None)
+        if reshard is not None and hasattr(module, "set_requires_gradient_sync"):
+            reshard()
 
 
 def named_parameters(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
@@ -66,6 +77,7 @@ def capture_model(model: nn.Module, device: torch.device | None) -> ModelTensors
     Raises:
         ValueError: a lazy parameter has no values yet.
     """
+    settle(model)
     captured: ModelTensors = {"parameters": {}, "buffers": {}, "temporary_buffers": {}, "extra": {}}
     for name, parameter in named_parameters(model):
         if is_lazy(parameter):
@@ -80,6 +92,7 @@ def capture_model(model: nn.Module, device: torch.device | None) -> ModelTensors
 
 def find_model_differences(model: nn.Module, stored: ModelTensors) -> list[str]:
     """Why ``stored`` does not fit ``model``, a sentence each; empty where it fits. Touches nothing."""
+    settle(model)
     differences = _compare("parameter", dict(named_parameters(model)), stored["parameters"])
     persistent = {name: buffer for name, buffer, _, _, temporary in _named_buffers(model) if not temporary}
     differences += _compare("buffer", persistent, stored["buffers"])
@@ -95,6 +108,7 @@ def _compare(kind: str, current: dict[str, Any], stored: dict[str, Any]) -> list
         kept = stored.get(name)
         if kept is None:
             continue
+        tensor = here(tensor)
         if kept.shape != tensor.shape:
             differences.append(f"{kind} '{name}' has shape {list(kept.shape)} in it, {list(tensor.shape)} in the model")
         elif kept.dtype != tensor.dtype:
@@ -106,7 +120,7 @@ def _compare(kind: str, current: dict[str, Any], stored: dict[str, Any]) -> list
 def restore_model(model: nn.Module, stored: ModelTensors) -> None:
     """Copy ``stored`` into the model's own tensors; ``stored`` is only read. Call it on what fits."""
     for name, parameter in named_parameters(model):
-        parameter.copy_(stored["parameters"][name])
+        here(parameter).copy_(stored["parameters"][name])
     for name, buffer, module, key, is_temporary in list(_named_buffers(model)):
         kept = stored["temporary_buffers" if is_temporary else "buffers"].get(name)
         if kept is not None and not _refill(buffer, kept):
@@ -117,6 +131,7 @@ def restore_model(model: nn.Module, stored: ModelTensors) -> None:
 
 def _refill(buffer: Tensor, kept: Tensor) -> bool:
     # Caches (rotary tables, masks) grow and are made anew at will, so they may have another shape.
+    buffer = here(buffer)
     if buffer.shape != kept.shape or buffer.dtype != kept.dtype:
         return False
     try:

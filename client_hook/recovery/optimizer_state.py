@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from client_hook.recovery.tensor_trees import InPlace, clone_tree
+from client_hook.recovery.tensor_trees import InPlace, clone_tree, here, spread_like
 
 OptimizerTensors = dict[str, Any]
 """``class``, ``counts`` (parameters per group), ``options`` per group, ``state`` by parameter index, ``own``."""
@@ -29,7 +29,8 @@ def parameters_of(optimizer: Optimizer) -> list[Tensor]:
     return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 
-def _keeps_state_elsewhere(optimizer: Optimizer) -> bool:
+def keeps_state_elsewhere(optimizer: Optimizer) -> bool:
+    """Whether the optimizer's class writes and reads its state in a way of its own."""
     # Sharded, 8-bit and second-order optimizers from other libraries keep things outside `state`; where a
     # class has its own way to write and read itself, that way is used and the old objects are put back after.
     kind = type(optimizer)
@@ -41,7 +42,7 @@ def capture_optimizer(optimizer: Optimizer, device: torch.device | None) -> Opti
     index_of = {id(parameter): index for index, parameter in enumerate(parameters_of(optimizer))}
     state: dict[Any, Any] = {}
     own: Any = None
-    if _keeps_state_elsewhere(optimizer):
+    if keeps_state_elsewhere(optimizer):
         own = clone_tree(optimizer.state_dict(), device)
     else:
         for owner, values in optimizer.state.items():
@@ -89,10 +90,11 @@ def find_optimizer_differences(optimizer: Optimizer, stored: OptimizerTensors) -
 
 
 def _shape_differences(index: int, parameter: Tensor, values: dict[str, Any]) -> list[str]:
+    shape = here(parameter).shape
     return [
-        f"'{name}' of parameter {index} has shape {list(value.shape)} in it, its parameter {list(parameter.shape)}"
+        f"'{name}' of parameter {index} has shape {list(value.shape)} in it, its parameter {list(shape)}"
         for name, value in values.items()
-        if name in _LIKE_THE_PARAMETER and isinstance(value, Tensor) and value.shape != parameter.shape
+        if name in _LIKE_THE_PARAMETER and isinstance(value, Tensor) and value.shape != shape
     ]
 
 
@@ -145,7 +147,9 @@ def _restore_state(optimizer: Optimizer, stored: dict[Any, Any], in_place: InPla
         for name, value in values.items():
             on_device = name != "step" or groups[key].get("capturable") or groups[key].get("fused")
             device = owner.device if on_device else torch.device("cpu")
-            current[name] = in_place.restore(current.get(name), value, _placed_on(device))
+            # A moment is spread over ranks as its parameter is; a count of steps is not.
+            place = _placed_as(owner, device) if on_device and name != "step" else _placed_on(device)
+            current[name] = in_place.restore(current.get(name), value, place)
 
 
 def _restore_its_own_way(optimizer: Optimizer, own: Any, in_place: InPlace) -> None:
@@ -165,6 +169,10 @@ def _restore_its_own_way(optimizer: Optimizer, own: Any, in_place: InPlace) -> N
 
 def _placed_on(device: torch.device) -> Callable[[Tensor], Tensor]:
     return lambda tensor: tensor.to(device, copy=True)
+
+
+def _placed_as(owner: Tensor, device: torch.device) -> Callable[[Tensor], Tensor]:
+    return lambda tensor: spread_like(tensor.to(device, copy=True), owner)
 
 
 def _placed_like(current: Any) -> Callable[[Tensor], Tensor]:

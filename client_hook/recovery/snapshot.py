@@ -41,6 +41,7 @@ from client_hook.recovery.tensor_trees import (
     is_tensor_finite,
     move_tensors,
     size_in_bytes,
+    spread_like,
     walk_tensors,
 )
 
@@ -322,7 +323,11 @@ class TrainingState:
         if self.scaler is not None and snapshot.scaler:
             self.scaler.load_state_dict(clone_tree(snapshot.scaler, None))
         # Many objects keep the very tensors they are given; they get their own, where the old ones stood.
-        given = move_tensors(snapshot.state, lambda path, tensor: _at_home(tensor, snapshot.state_devices.get(path)))
+        spread = dict(walk_tensors({name: mine.state_dict() for name, mine in self.state.items()}))
+        given = move_tensors(
+            snapshot.state,
+            lambda path, tensor: spread_like(_at_home(tensor, snapshot.state_devices.get(path)), spread.get(path)),
+        )
         for name, mine in self.state.items():
             mine.load_state_dict(given[name])
         if reseed is None:

@@ -10,9 +10,28 @@ import torch
 from torch import Tensor
 
 
-def clone_tensor(tensor: Tensor, device: torch.device | None) -> Tensor:
-    """A copy that shares nothing with ``tensor``; on ``device``, or where it is."""
+def here(tensor: Tensor) -> Tensor:
+    """What of ``tensor`` lies on this rank, without autograd: of a DTensor its shard, of any other all of it.
+
+    Copies, comparisons and checks are of the shard: each rank keeps its own, and no collective is started.
+    """
     detached = tensor.detach()
+    to_local = getattr(detached, "to_local", None)
+    return detached if to_local is None else to_local()
+
+
+def spread_like(tensor: Tensor, model: Any) -> Tensor:
+    """``tensor`` as this rank's shard of a DTensor that is spread as ``model`` is; as it is where ``model`` is none."""
+    if not hasattr(model, "device_mesh") or tensor.shape != here(model).shape:
+        return tensor
+    return type(model).from_local(  # type: ignore[no-any-return]
+        tensor, model.device_mesh, model.placements, run_check=False, shape=model.shape, stride=model.stride()
+    )
+
+
+def clone_tensor(tensor: Tensor, device: torch.device | None) -> Tensor:
+    """A copy of ``tensor``, or of the shard of it that is here, that shares nothing; on ``device``, or where it is."""
+    detached = here(tensor)
     return detached.clone() if device is None else detached.to(device, copy=True)
 
 
@@ -80,7 +99,9 @@ def is_tensor_finite(tensor: Tensor) -> bool:
     """
     if not (tensor.is_floating_point() or tensor.is_complex()) or tensor.numel() == 0 or tensor.is_meta:
         return True
-    values = tensor.detach()
+    values = here(tensor)
+    if values.numel() == 0:
+        return True
     if values.layout is torch.sparse_coo:
         values = values.coalesce().values()
     elif values.layout is not torch.strided:
@@ -127,6 +148,9 @@ class InPlace:
         return copy.deepcopy(stored)
 
     def _restore_tensor(self, current: Any, stored: Tensor, place: Callable[[Tensor], Tensor]) -> Tensor:
+        target = current
+        if isinstance(current, Tensor):
+            current = here(current)
         fits = (
             isinstance(current, Tensor)
             and current.shape == stored.shape
@@ -137,8 +161,8 @@ class InPlace:
             return place(stored)
         # One tensor may stand in two places (a rate tensor shared by all groups). If the two had parted
         # since, writing the second value would overwrite the first.
-        if id(current) in self._written and not torch.equal(current, stored.to(current.device)):
+        if id(target) in self._written and not torch.equal(current, stored.to(current.device)):
             return place(stored)
-        self._written.add(id(current))
+        self._written.add(id(target))
         current.copy_(stored)
-        return current  # type: ignore[no-any-return]
+        return target  # type: ignore[no-any-return]

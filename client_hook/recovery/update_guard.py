@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.optim import LBFGS, Optimizer
 
 from client_hook.recovery.optimizer_state import parameters_of
+from client_hook.recovery.tensor_trees import here
 
 Norm = Callable[[Optimizer], "Tensor | None"]
 """The norm of the gradients that an optimizer has now, as a 0-dim tensor; ``None`` where it has none."""
@@ -70,8 +71,7 @@ class UpdateGuard:
             gradient = parameter.grad
             if gradient is None:
                 continue
-            to_local = getattr(gradient, "to_local", None)
-            values = gradient if to_local is None else to_local()
+            values = here(gradient)
             if values.layout is torch.sparse_coo:
                 values = values._values()
             values.masked_fill_(is_bad.to(values.device), 0.0)

@@ -14,12 +14,14 @@ from client_hook.recovery.model_tensors import named_buffers, named_parameters
 from client_hook.recovery.optimizer_state import parameters_of
 from client_hook.recovery.schedulers import times_advanced
 from client_hook.recovery.snapshot import Snapshot, TrainingState
+from client_hook.recovery.tensor_trees import here
 
 
 def checksum(model: nn.Module) -> str:
     """SHA-256 over names, types, shapes and bytes of all parameters, as 64 hexadecimal digits.
 
-    Tied weights count once; compiling or wrapping the model does not change it.
+    Tied weights count once; compiling or wrapping the model does not change it. Of a sharded model it is that of the
+    shards of this rank.
     """
     return checksum_of_tensors(named_parameters(model))
 
@@ -28,8 +30,8 @@ def checksum_of_tensors(tensors: Iterable[tuple[str, Tensor]]) -> str:
     """SHA-256 over the named tensors, in their order."""
     digest = hashlib.sha256()
     for name, tensor in tensors:
-        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
-        plain = tensor.detach().to("cpu").contiguous()
+        digest.update(f"{name} {tensor.dtype} {list(here(tensor).shape)}\n".encode())
+        plain = here(tensor).to("cpu").contiguous()
         length = plain.numel() * plain.element_size()
         if length:
             # numpy knows no bfloat16 and may not be there; the bytes are the same without it.

@@ -147,5 +147,5 @@ def _parts(
         part.gradients.append(seen)
         part.moments.append(known)
         part.weights.append(math.sqrt(sample.weight_of(parameter)))
-        part.elements += parameter.numel() * (2 if parameter.is_complex() else 1)
+        part.elements += sample.elements_in(parameter)
     return parts

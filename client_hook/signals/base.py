@@ -47,13 +47,19 @@ class Watched:
     """By ``id(optimizer)``: the sampled parameters, before and after this step's update."""
     remarks: list[str] = field(default_factory=list)
     """What has to be said in words: sentences for the log and for the service, not yet taken."""
-    is_sharded: bool = False
-    """Parameters are spread over ranks: every norm is this rank's share, so that the squares of all add up."""
+    sharded_over: int | None = None
+    """How many ranks the parameters are spread over, ``None`` where they are not. If they are, every norm is this
+    rank's share: the squares of all ranks' add up to that of the whole."""
     gradient_norms: dict[int, Tensor] = field(default_factory=dict)
     parameter_norms: dict[int, Tensor] = field(default_factory=dict)
     alarmed: bool = False
     """The latest reading that reached the host held a non-finite norm. On an accelerator, where a norm cannot
     be looked at without waiting, this is what starts the counting: one step late, and no step waits."""
+
+    @property
+    def is_sharded(self) -> bool:
+        """Whether what is measured here is a share."""
+        return self.sharded_over is not None
 
     def is_bad(self, norm: Tensor | None) -> bool:
         """Whether ``norm`` is known to be non-finite: now on the CPU, one step late on an accelerator."""

@@ -12,7 +12,8 @@ from torch.optim import Optimizer
 
 from client_hook.signals.base import Signal, Watched
 from client_hook.signals.clipping_ceiling import ClippingCeiling
-from client_hook.signals.tensors import gradients_of, together, total_norm
+from client_hook.signals.shards import share_of_norm
+from client_hook.signals.tensors import gradients_of, parameters_of, together, total_norm
 
 
 class GradientNorm(Signal):
@@ -95,7 +96,11 @@ class GradientNorm(Signal):
             del values["grad_norm_clipped"]
 
     def _measure(self, optimizer: Optimizer) -> None:
-        norm = total_norm(gradients_of(optimizer))
+        ranks = self.watched.sharded_over
+        if ranks is None:
+            norm = total_norm(gradients_of(optimizer))
+        else:
+            norm = share_of_norm([one.grad for one in parameters_of(optimizer) if one.grad is not None], ranks)
         if norm is None:
             return
         scale = getattr(optimizer, "grad_scale", None)

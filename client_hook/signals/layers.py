@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import ClassVar
 
@@ -10,6 +11,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from client_hook.signals.base import Signal, Watched
+from client_hook.signals.shards import copies_of
 from client_hook.signals.tensors import parameters_of, real_values, together, total_norm
 
 MAX_LAYERS = 48
@@ -108,6 +110,9 @@ class Layers(Signal):
             norm = total_norm([gradient]) if gradient.numel() else None
             if norm is None:
                 continue
+            ranks = self.watched.sharded_over
+            if ranks is not None:
+                norm = norm / math.sqrt(copies_of(parameter, ranks))
             self._squares.setdefault(layer, []).append(norm)
             counts, numel = self._zeros.get(layer, ([], 0))
             # Rows that a sparse gradient does not mention are no zeros: nobody asked for them.

@@ -25,6 +25,8 @@ def as_number(name: str, value: Any) -> Tensor | float:
     if type(value) is float:
         return value
     if isinstance(value, Tensor):
+        if type(value) is not Tensor and hasattr(value, "placements"):
+            return as_number(name, _whole(name, value))
         if value.numel() != 1 or value.is_complex():
             kind = "complex" if value.is_complex() else f"of shape {tuple(value.shape)}"
             raise TypeError(f"{name} is a tensor {kind}; pass one real number, for example {name}.mean()")
@@ -36,6 +38,14 @@ def as_number(name: str, value: Any) -> Tensor | float:
     if isinstance(value, (str, bytes, complex)) or not hasattr(value, "__float__") or hasattr(value, "__len__"):
         raise TypeError(f"{name} is a {type(value).__name__}; pass one real number or a tensor of one element")
     return _as_float(value)
+
+
+def _whole(name: str, value: Any) -> Tensor:
+    """Of a DTensor the number that is on every rank; one that is spread would take a collective to read."""
+    if not all(placement.is_replicate() for placement in value.placements):
+        raise TypeError(f"{name} is a DTensor of which this rank has a part; pass {name}.full_tensor()")
+    whole: Tensor = value.detach().to_local()
+    return whole
 
 
 def _as_float(value: Any) -> float:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from client_hook.signals.shards import copies_of
 from client_hook.signals.tensors import HALF_TYPES, by_kind, local, parameters_of, together
 
 SAMPLES_PER_TENSOR = 1024
@@ -122,8 +123,9 @@ class ParameterSample:
     then counted with the next update.
     """
 
-    def __init__(self, optimizer: Optimizer, seed: int) -> None:
+    def __init__(self, optimizer: Optimizer, seed: int, *, sharded_over: int | None = None) -> None:
         self._optimizer = optimizer
+        self._ranks = sharded_over
         self._chance = random.Random(seed)
         self._choices: dict[int, Choice] = {}
         self._parameters: list[Tensor] = []
@@ -191,6 +193,10 @@ class ParameterSample:
         choice = self._choices[id(parameter)]
         return choice.numel / choice.sparse_taken
 
+    def elements_in(self, parameter: Tensor) -> int:
+        """Real elements of it that are on this rank."""
+        return self._choices[id(parameter)].numel
+
     def forget(self) -> None:
         """The parameters were put back: the next `before` copies anew."""
         self._is_before_known = False
@@ -198,6 +204,9 @@ class ParameterSample:
     def _look(self) -> None:
         """Follow parameters that were added, moved to new memory, cast or sent to another device."""
         parameters = [p for p in parameters_of(self._optimizer) if p.numel()]
+        if self._ranks is not None:
+            # Of a small tensor some ranks hold nothing at all.
+            parameters = [p for p in parameters if local(p).numel()]
         pointers = [local(p).data_ptr() for p in parameters]
         if pointers == self._pointers:
             return
@@ -231,7 +240,8 @@ class ParameterSample:
             choices[id(parameter)] = choice
             view = flat[choice.offset :: choice.stride]
             views.append(view)
-            weights.append(numel / view.numel())
+            copies = 1 if self._ranks is None else copies_of(parameter, self._ranks)
+            weights.append(numel / view.numel() / copies)
         self._choices = choices
         return views, weights
 

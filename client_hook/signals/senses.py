@@ -66,10 +66,10 @@ class Senses:
         clock: Callable[[], float] = time.perf_counter,
         options: SenseOptions | None = None,
         rate_factor: Callable[[], float] = lambda: 1.0,
-        is_sharded: bool = False,
+        sharded_over: int | None = None,
     ) -> None:
         self.watched = Watched(
-            model, tuple(optimizers), scaler, clock, options or SenseOptions(), rate_factor, is_sharded=is_sharded
+            model, tuple(optimizers), scaler, clock, options or SenseOptions(), rate_factor, sharded_over=sharded_over
         )
         self.signals: tuple[Signal, ...] = tuple(signal(self.watched) for signal in SIGNALS)
         self._gradient_norm = self._find(GradientNorm)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
 from torch import Tensor, nn
+
+from client_hook.signals.tensors import real_values, together, total_norm
 
 
 def is_sharded(model: nn.Module) -> bool:
@@ -33,9 +36,12 @@ def copies_of(tensor: Any, ranks: int) -> int:
     return copies
 
 
-def by_copies(tensors: Iterable[Tensor], ranks: int) -> dict[int, list[Tensor]]:
-    """Grouped by `copies_of`."""
+def share_of_norm(tensors: Iterable[Tensor], ranks: int) -> Tensor | None:
+    """This rank's share of the global L2 norm: the squares of all ranks' shares add up to its square."""
     groups: dict[int, list[Tensor]] = {}
     for tensor in tensors:
-        groups.setdefault(copies_of(tensor, ranks), []).append(tensor)
-    return groups
+        values = real_values(tensor)
+        if values.numel():
+            groups.setdefault(copies_of(tensor, ranks), []).append(values)
+    norms = [(total_norm(values), copies) for copies, values in groups.items()]
+    return together([norm / math.sqrt(copies) for norm, copies in norms if norm is not None])

@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 
 from client_hook.signals.base import Signal, Watched
 from client_hook.signals.sampling import ParameterSample
+from client_hook.signals.shards import share_of_norm
 from client_hook.signals.tensors import parameters_of, real_values, together, total_norm
 
 SEED = 0x7261696E
@@ -40,7 +41,9 @@ class UpdateRatio(Signal):
         """Copy the samples, and where an exact answer is due, everything."""
         sample = self._samples.get(id(optimizer))
         if sample is None:
-            sample = self._samples[id(optimizer)] = ParameterSample(optimizer, SEED + len(self._samples))
+            sample = self._samples[id(optimizer)] = ParameterSample(
+                optimizer, SEED + len(self._samples), sharded_over=self.watched.sharded_over
+            )
         sample.before()
         every = self.watched.options.exact_update_ratio_every
         if every is not None and (self._observed + 1) % every == 0:
@@ -52,7 +55,7 @@ class UpdateRatio(Signal):
         norms = None if sample is None else sample.after()
         copies = self._copies.pop(id(optimizer), None)
         if norms is not None and copies is not None:
-            norms = _exact(optimizer, copies) or norms
+            norms = _exact(optimizer, copies, self.watched.sharded_over) or norms
         if norms is not None:
             self.watched.parameter_norms[id(optimizer)], self._updates[id(optimizer)] = norms
 
@@ -77,8 +80,12 @@ class UpdateRatio(Signal):
             sample.forget()
 
 
-def _exact(optimizer: Optimizer, copies: dict[int, Tensor]) -> tuple[Tensor, Tensor] | None:
+def _exact(optimizer: Optimizer, copies: dict[int, Tensor], ranks: int | None) -> tuple[Tensor, Tensor] | None:
     parameters = [one for one in parameters_of(optimizer) if one.numel() and id(one) in copies]
+    if ranks is not None:
+        share = share_of_norm(parameters, ranks)
+        moved = share_of_norm([one.detach() - copies[id(one)] for one in parameters], ranks)
+        return None if share is None or moved is None else (share, moved)
     whole = total_norm(real_values(one) for one in parameters)
     change = total_norm(real_values(one.detach() - copies[id(one)]) for one in parameters)
     return None if whole is None or change is None else (whole, change)

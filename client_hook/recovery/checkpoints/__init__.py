@@ -2,6 +2,7 @@
 
 A store (`base.Checkpoints`) keeps snapshots under ids and judges nothing: `DirectoryCheckpoints` on disk,
 `MemoryCheckpoints` in a ring of copies, `ReplicaCheckpoints` one rank's part of what rank 0 has written.
+`distributed.DistributedCheckpoints` all ranks together in torch's own format (not imported here: it takes a while).
 `CheckpointLedger` judges and keeps nothing: which are confirmed good, which are suspect, which may go. Taking and
 restoring snapshots does not live here. To add a store, write one file with a class of the protocol's shape, add a
 line below, and a line in the contract test of all stores.

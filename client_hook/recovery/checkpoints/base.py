@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 from uuid import UUID
 
+from client_hook.ranks import Ranks
+from client_hook.recovery.checkpoints.layouts import Layout
 from client_hook.recovery.snapshot import Snapshot
 from trainguard.wire import CheckpointReport, CheckpointState
 
@@ -48,6 +52,18 @@ class CheckpointNews:
     record: CheckpointRecord
     reason: str = ""
     """Why it failed or went, in a sentence with the remedy."""
+
+
+@runtime_checkable
+class NeedsRanks(Protocol):
+    """What a store has besides, if all ranks write one checkpoint together."""
+
+    folder: Path
+    """Seen by all ranks; the run's journal goes there."""
+
+    def bind(self, layouts: Callable[[], Mapping[str, Layout]], ranks: Ranks | None) -> None:
+        """Called once by ``attach``, on every rank at the same moment, before anything else."""
+        ...
 
 
 @runtime_checkable

@@ -19,7 +19,7 @@ from client_hook.ranks import Patience
 from client_hook.recovery.checkpoints import MemoryCheckpoints
 from client_hook.recovery.verification import checksum
 from tests.client_hook.ranks.processes import run_ranks
-from trainguard.wire import Acknowledgement, Command, Finding, LowerLearningRate, Observation, Order, Rollback
+from trainguard.wire import Acknowledgement, Command, LowerLearningRate, Observation, Order, Rollback
 
 
 class Voices:
@@ -117,6 +117,7 @@ def test_two_ranks_are_one_run_and_go_back_together(tmp_path: Path) -> None:
     [[step, action, next_step, attempt, scale]] = first["applied"]
     assert (step, action, attempt, scale) == (25, "rollback", 1, 0.5)
     assert next_step in (10, 20)
+    assert first["sums"][25] == first["sums"][next_step - 1], "what it was before that step, bit for bit"
     assert first["rates"] == second["rates"]
     assert first["scheduler"] == second["scheduler"] == 40
     assert first["random"] != second["random"], "each rank has streams of its own, also after going back"
@@ -129,6 +130,7 @@ def test_two_ranks_are_one_run_and_go_back_together(tmp_path: Path) -> None:
         mine, theirs = first["losses"][index], second["losses"][index]
         assert (signals["loss/rank0"], signals["loss/rank1"]) == (mine, theirs)
         assert math.isclose(signals["loss"], (mine + theirs) / 2)
+        assert signals["param_norm/rank0"] == signals["param_norm/rank1"], "the same sample on every rank"
     assert (tmp_path / "checkpoints" / "journal.json").exists()
     parts = sorted((tmp_path / "checkpoints" / first["run"] / "rank-1").glob("*.pt"))
     whole = sorted((tmp_path / "checkpoints" / first["run"]).glob("*.pt"))
@@ -166,7 +168,7 @@ def awkward_moments(rank: int, folder: Path) -> dict[str, Any]:
             observed(training.step())
     hook.close()
     said["answers"] = [[one.status, one.action, one.reason] for one in voices.of(Acknowledgement)]
-    said["remarks"] = [[one.detector, one.message] for one in voices.of(Finding)]
+    said["rows"] = [[row.attempt, row.step, dict(row.signals)] for row in voices.of(Observation)]
     said["scale"] = hook.lr_scale
     return said
 
@@ -180,8 +182,9 @@ def test_a_bad_batch_and_uneven_inputs_hang_nobody_and_part_nobody(tmp_path: Pat
     assert first["applied"] == second["applied"]
     assert first["applied"][0][1] == "lower_learning_rate"
     assert first["scale"] == second["scale"]
-    [where] = [message for detector, message in first["remarks"] if detector == "first_nonfinite_rank"]
-    assert where == "At step 40, the loss of rank 1 is not finite; it is on the other ranks."
+    at_40 = next(signals for attempt, step, signals in first["rows"] if (attempt, step) == (0, 40))
+    assert math.isfinite(at_40["loss/rank0"])
+    assert math.isnan(at_40["loss/rank1"])
     status, action, reason = first["answers"][-1]
     assert (status, action) == ("refused", "lower_learning_rate")
     assert "rank 1 did not" in reason

@@ -4,16 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
-from client_hook.recovery.checkpoints import CheckpointInvalid, Checkpoints, DirectoryCheckpoints, MemoryCheckpoints
+from client_hook.recovery.checkpoints import (
+    CheckpointInvalid,
+    Checkpoints,
+    DirectoryCheckpoints,
+    MemoryCheckpoints,
+    ReplicaCheckpoints,
+)
+from client_hook.recovery.checkpoints.distributed import DistributedCheckpoints
+from client_hook.recovery.snapshot import Snapshot
 from tests.client_hook.recovery.checkpoints.snapshots import save, snapshot_of, value_of
+
+
+class Replica(ReplicaCheckpoints):
+    """One rank's part, together with the rank 0 that writes the rest."""
+
+    def __init__(self, folder: Path) -> None:
+        self.leader = DirectoryCheckpoints(folder, clock=lambda: 7.0)
+        super().__init__(folder / "rank-1", whole=folder, clock=lambda: 7.0, patience_seconds=0.1)
+
+    def save(self, snapshot: Snapshot, *, checkpoint_id: UUID, attempt: int, step: int) -> int:
+        self.leader.save(snapshot, checkpoint_id=checkpoint_id, attempt=attempt, step=step)
+        super().save(snapshot, checkpoint_id=checkpoint_id, attempt=attempt, step=step)
+        return snapshot.size_bytes
+
 
 STORES: dict[str, Callable[[Path], Checkpoints]] = {
     "memory": lambda folder: MemoryCheckpoints(clock=lambda: 7.0),
     "folder": lambda folder: DirectoryCheckpoints(folder, clock=lambda: 7.0),
+    "replica": Replica,
+    "distributed": lambda folder: DistributedCheckpoints(folder, background=False, clock=lambda: 7.0),
+    "distributed-in-background": lambda folder: DistributedCheckpoints(folder, queue=8, clock=lambda: 7.0),
     "folder-in-background": lambda folder: DirectoryCheckpoints(folder, background=True, queue=8, clock=lambda: 7.0),
 }
 
