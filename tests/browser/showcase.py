@@ -68,10 +68,11 @@ class Scene:
         """Do what the receipt orders, and say that it is done."""
         (command,) = receipt.commands
         for one in command.orders:
-            if one.action == "lower_learning_rate":
+            if one.action in ("lower_learning_rate", "scale_learning_rate"):
                 self._scale *= one.factor
         self._sender.send(self.trainer.obey(command, self._known))
-        self._began = self.trainer.step
+        if command.action == "rollback":
+            self._began = self.trainer.step
 
     def evaluate(self, *steps: int) -> None:
         """A validation loss at each of ``steps``, in the attempt in force."""
@@ -142,7 +143,10 @@ def rescued(sender: Sender, **description: Any) -> Trainer:
         if receipt.commands:
             break
     scene.obey(receipt)
-    scene.train(2210)
+    while scene.trainer.step < 2210:  # recovered, it is given its rate back in steps
+        receipt = scene.train(2210)
+        if receipt.commands:
+            scene.obey(receipt)
     scene.evaluate(*range(200, 2201, 200))
     return scene.trainer
 

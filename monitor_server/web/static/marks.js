@@ -23,6 +23,7 @@ export function drawEvents(plot, marks, colour, hasWords) {
     ctx.font = `${11 * unit}px system-ui, sans-serif`;
     ctx.textBaseline = "top";
     ctx.textAlign = "left";
+    const written = [];
     const line = (step, stroke, dash, words, row) => {
       const x = Math.round(plot.valToPos(step, "x", true)) + (unit % 2) / 2;  // on the pixel, not between two
       ctx.strokeStyle = ctx.fillStyle = stroke;
@@ -35,12 +36,20 @@ export function drawEvents(plot, marks, colour, hasWords) {
       if (!hasWords) return;
       const width = ctx.measureText(words).width;
       const isNearEdge = x + width + 5 * unit > bbox.left + bbox.width;
-      ctx.fillText(words, isNearEdge ? x - width - 4 * unit : x + 4 * unit, bbox.top + (3 + ROW * row) * unit);
+      const left = Math.max(bbox.left, isNearEdge ? x - width - 4 * unit : x + 4 * unit);
+      written.push({ words, stroke, left, top: bbox.top + (3 + ROW * row) * unit, width });
     };
     marks.incidents.forEach((one, index) => line(one.detected_step, colour("--incident"), [4, 3], one.words, index % 2));
     marks.actions.forEach((one, index) => line(one.step, colour("--action"), [], one.words, 2 + index % 2));
     marks.attempts.forEach((one, index) => line(one.start_step, colour("--attempt"), [1, 3], `↺ attempt ${one.attempt}`, 4 + index % 2));
     ctx.setLineDash([]);
+    // Last and on a ground of their own, so that no line crosses the words out.
+    for (const { words, stroke, left, top, width } of written) {
+      ctx.fillStyle = colour("--panel");
+      ctx.fillRect(left - unit, top - unit, width + 2 * unit, 13 * unit);
+      ctx.fillStyle = stroke;
+      ctx.fillText(words, left, top);
+    }
     for (const one of marks.checkpoints) {
       const x = Math.round(plot.valToPos(one.step, "x", true));
       ctx.fillStyle = colour(`--checkpoint-${one.state}`);
