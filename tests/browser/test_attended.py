@@ -13,10 +13,13 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from monitor_server.access import make_token
+from monitor_server.storage import Database, tokens
 from tests.browser.serving import serving
 from tests.browser.showcase import waiting
 from tests.browser.story import Sender, healthy
 from tests.browser.training import RealTraining
+from tests.dashboards.monitoring_servers import poll
 from tests.monitor_server.service import Trainer
 
 REDRAW_MILLISECONDS = 200
@@ -221,3 +224,43 @@ def test_runs_are_found_compared_and_turned_over_by_the_keyboard(page: Page, sen
 
 def _trainer(number: int) -> Trainer:
     return Trainer(run=f"run-{number:02}", project="many", tags={"seed": str(number)})
+
+
+def test_where_tokens_are_asked_for_one_signs_in_and_out(
+    page: Page, address: str, sender: Sender, tmp_path: Path, complaints: list[str]
+) -> None:
+    trainer = sender.rescued_run(run="guarded")
+    token = _token(tmp_path / "trainguard.db")
+    poll(lambda: httpx.get(f"{address}/api/v1/runs").status_code == 401, "the service asks for tokens")
+    page.goto(f"/runs/{trainer.run_id}")
+    page.wait_for_url("**/sign-in#*")
+    page.get_by_label("Token").fill("tg_nonsense")
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("alert")).not_to_be_empty()
+    page.get_by_label("Token").fill(token)
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url(f"**/runs/{trainer.run_id}")
+    expect(page.locator("h1")).to_have_text("guarded")
+    expect(page.locator("#signed-in")).to_have_text("ada")
+    assert token not in str(page.evaluate("JSON.stringify([document.cookie, { ...localStorage }])"))
+    page.get_by_role("link", name="Divergence").click()
+    expect(page.get_by_label("Your name")).to_be_hidden()
+    page.get_by_role("button", name="Acknowledge").click()
+    expect(page.locator("#head")).to_contain_text("seen by ada")
+    page.get_by_role("link", name="ada").click()
+    page.get_by_role("button", name="Forget the token").click()
+    page.goto("/fleet")
+    page.wait_for_url("**/sign-in#*")
+    # The browser itself tells its console of every 401.
+    assert all("401" in complaint for complaint in complaints), complaints
+    complaints.clear()
+
+
+def _token(file: Path) -> str:
+    """The first token, made beside the service as `trainguard token create` does."""
+    made = make_token("ada", ("read", "command"), now=time.time(), created_by="a test")
+    database = Database(f"sqlite:///{file}")
+    with database.write() as connection:
+        tokens.add(connection, made.row)
+    database.close()
+    return made.word

@@ -179,7 +179,7 @@ function showPeople(incident) {
   place("resolve").disabled = !isActive;
 }
 
-bindName(place("name"));
+bindName(place("name"), place("name").closest("label"));
 place("acknowledge").addEventListener("click", () => say("acknowledge"));
 place("comment-form").addEventListener("submit", async (event) => {
   event.preventDefault();

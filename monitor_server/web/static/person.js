@@ -1,13 +1,20 @@
-// Who is at the keyboard: a name that the browser remembers. Where a token names the person, the service uses that.
+// Who is at the keyboard: the token's name where one is signed in, which the service knows by itself; else a name that
+// the browser remembers.
+
+import { session } from "./session.js";
 
 const KEY = "trainguard-name";
+let isSignedIn = false;
+session.then((told) => { isSignedIn = Boolean(told?.needs_token && told.name); });
 
+/** Empty where the service knows the name, or nobody told one. */
 export function personName() {
-  return localStorage.getItem(KEY) ?? "";
+  return isSignedIn ? "" : localStorage.getItem(KEY) ?? "";
 }
 
-/** A field for the name, remembered as it is changed. */
-export function bindName(field) {
-  field.value = personName();
+/** A field for the name, remembered as it is changed; `label` goes away where it is not needed. */
+export function bindName(field, label) {
+  field.value = localStorage.getItem(KEY) ?? "";
   field.addEventListener("change", () => localStorage.setItem(KEY, field.value.trim()));
+  session.then(() => { label.hidden = isSignedIn; });
 }

@@ -1,6 +1,7 @@
 // The page that asks for a token, and goes back to where it was wanted.
 
-import { read, send } from "./api.js";
+import { send } from "./api.js";
+import { session } from "./session.js";
 import { cameFrom } from "./signing_in.js";
 
 const form = document.getElementById("sign-in");
@@ -20,6 +21,9 @@ form.addEventListener("submit", async (event) => {
 });
 leave.addEventListener("click", async () => {
   await send("/session", undefined, "DELETE");
-  location.assign("/");
+  location.assign("/sign-in");
 });
-read("/session").then(() => { leave.hidden = false; }, () => {});
+session.then((known) => {
+  leave.hidden = !(known?.needs_token && known.name);
+  if (known && !known.needs_token) told.textContent = "Nobody has to sign in here.";
+});
