@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from math import nan
 from pathlib import Path
+from random import Random
 from uuid import UUID
 
 import pytest
@@ -23,7 +24,8 @@ def run_of(folder: Path, losses: list[float], *, first: int = 0) -> PastRun:
 
 
 def healthy(count: int) -> list[float]:
-    return [2.0 + 0.05 * (step % 4) for step in range(count)]
+    chance = Random(11)
+    return [round(2.0 + chance.gauss(0, 0.03), 4) for _ in range(count)]
 
 
 def test_a_rate_that_grew_by_itself_would_have_been_undone() -> None:
@@ -62,7 +64,7 @@ def test_checkpoints_are_taken_to_lie_where_they_would_have(tmp_path: Path) -> N
 def test_sensitivity_and_overrides_reach_the_detectors(tmp_path: Path) -> None:
     run = run_of(tmp_path, [*healthy(100), 5.0, 5.0, *healthy(40)])
     assert replay(run).findings
-    assert not replay(run, Settings(overrides={"loss_spike": {"z": 1e6}})).findings
+    assert not replay(run, Settings(overrides={"loss_spike": {"z": 1e6, "together": 1e6}})).findings
     with pytest.raises(ValueError, match="overrides names 'spike'"):
         replay(run, Settings(overrides={"spike": {"z": 1.0}}))
 

@@ -19,7 +19,7 @@ from trainguard.replay.replaying import PastIncident, Replay, Settings, replay
 from trainguard.wire import Finding
 
 LOUDNESS: dict[str, tuple[str, ...]] = {
-    "loss_spike": ("z", "long_z", "instant_z"),
+    "loss_spike": ("z", "long_z", "instant_z", "together"),
     "grad_explosion": ("z", "ratio"),
     "divergence": ("z", "factor", "drift", "drift_z"),
     "plateau": ("patience",),

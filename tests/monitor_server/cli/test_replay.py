@@ -109,7 +109,9 @@ def test_options_change_what_is_found(tmp_path: Path) -> None:
     path.write_text("t,ce\n" + "".join(f"{step},{loss}\n" for step, loss in enumerate(losses)))
     named = ("--column", "loss=ce", "--column", "step=t")
     assert "loss_spike" in ask("replay", "--json", path, *named)[1]
-    assert ask("replay", "--json", path, *named, "--set", "loss_spike.z=1e6")[1] == ""
+    assert (
+        ask("replay", "--json", path, *named, "--set", "loss_spike.z=1e6", "--set", "loss_spike.together=1e6")[1] == ""
+    )
 
 
 def test_without_rich_the_extra_is_named(run_without: Callable[..., tuple[int, str]]) -> None:
