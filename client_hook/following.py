@@ -19,6 +19,7 @@ class FollowingBrain:
     is_troubled = False
     """Nothing is judged here: which checkpoints are good, rank 0 says."""
     seen_step = -1
+    best_step = 0
 
     def __init__(self, ranks: Ranks) -> None:
         self._ranks = ranks

@@ -542,6 +542,7 @@ class TrainingHook:
         keeper, position = self._training.keeper, self._training.position
         if keeper is None:
             return
+        keeper.hold(self._brain.best_step)
         if not self._brain.is_troubled:
             keeper.confirm(self._brain.seen_step)
         if keeper.is_due(position.next_step):

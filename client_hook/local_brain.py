@@ -7,6 +7,7 @@ only). A command from the server always wins: the revision it carries fences the
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -38,6 +39,8 @@ from trainguard.wire import (
     WireModel,
 )
 
+SMOOTHED_OVER = 32
+"""Steps over which the loss is smoothed where its best is sought."""
 FORGET_TROUBLE_AFTER_STEPS = 2_000
 """A level that has lasted so long without a new finding is how the run now is, healthy or not."""
 
@@ -111,6 +114,10 @@ class LocalBrain:
         """Whether something was found while the service was in charge."""
         self.is_troubled = False
         """Whether something that was found has not healed yet."""
+        self.best_step = 0
+        """Where the smoothed loss was at its best so far: since then it may be drifting away."""
+        self._smoothed: float | None = None
+        self._best = math.inf
         self.seen_step = -1
         """The last step of the present attempt that the panel has judged."""
 
@@ -159,6 +166,8 @@ class LocalBrain:
             self._complaints = PolicyMemory()
             self._has_heard_in_vain = False
             self.is_troubled = False
+            # What is smoothed anew begins high or low by chance, so its best is sought anew as well.
+            self._smoothed, self._best, self.best_step = None, math.inf, next_step
             self.seen_step = next_step - 1
 
     def consider(self, items: Sequence[object]) -> Considered:
@@ -210,10 +219,20 @@ class LocalBrain:
                 return []
             self._attempt_watched = observation.attempt
             findings = self._panel.update(observation)
+            self._follow_loss(observation)
             if findings or self.is_troubled:
                 self._complain(findings, observation.step)
             self.seen_step = observation.step
             return findings
+
+    def _follow_loss(self, observation: Observation) -> None:
+        loss = observation.get("loss")
+        if loss is None or not math.isfinite(loss):
+            return
+        former = loss if self._smoothed is None else self._smoothed
+        self._smoothed = former + (loss - former) / SMOOTHED_OVER
+        if self._smoothed <= self._best:
+            self._best, self.best_step = self._smoothed, observation.step
 
     def _complain(self, findings: Sequence[Finding], step: int) -> None:
         situation = Situation(

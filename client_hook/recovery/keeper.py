@@ -109,6 +109,10 @@ class CheckpointKeeper:
         if changes or self._owes_rotation:
             self._rotate()
 
+    def hold(self, best_step: int) -> None:
+        """The loss was at its best at ``best_step``; see `CheckpointLedger.hold`."""
+        self.ledger.hold(best_step)
+
     def suspect(self, onset_step: int, reason: str) -> None:
         """An incident reaches back to ``onset_step``: what was saved since holds its updates."""
         self._changed(self.ledger.suspect_from(onset_step, reason))

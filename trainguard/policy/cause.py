@@ -31,6 +31,8 @@ def cause_of(incident: Incident) -> Cause:
         return "rate"
     is_steady = STEADY[0] <= change <= STEADY[1]
     is_sudden = incident.detected_step - incident.onset_step <= SUDDEN_WITHIN
+    if is_steady and incident.retries:
+        return "passing"
     if is_steady and is_sudden and not incident.relapses and incident.rung <= 1:
         return "passing"
     return "rate" if change > STEADY[1] else "unknown"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from uuid import uuid5
 
+from trainguard.policy.bad_data import is_of_the_data, retry
 from trainguard.policy.halting import halt_report
 from trainguard.policy.incident import Incident
 from trainguard.policy.playbook import Ladder, Playbook, Rung
@@ -62,6 +63,14 @@ def _climb(judgement: Judgement, incident: Incident, situation: Situation, playb
         if halting is None:
             return _escalated(judgement, incident, situation, now, f"Nothing more: {spent}. A person must look.")
         rung, exhausted = halting, spent
+    past_data = retry(incident, situation.checkpoints) if not spent and is_of_the_data(incident) else None
+    if past_data is not None and situation.mode == "act":
+        why = (
+            "the loss was out of its band at the first step after the rollback already: it is the data, neither the "
+            "rate nor the checkpoint"
+        )
+        sentence = f"{past_data.sentence[0].upper()}{past_data.sentence[1:]}, because {why}."
+        return _command(judgement, incident, situation, now, sentence, past_data.orders, index, is_retry=True)
     remedy = compose(rung, incident, situation.checkpoints, index)
     if rung.halt:
         report = halt_report(incident, judgement.memory, playbook)
@@ -110,11 +119,13 @@ def _command(
     sentence: str,
     orders: tuple[Order, ...],
     index: int,
+    is_retry: bool = False,
 ) -> Judgement:
     halts = orders[0].action == "halt"
     expires_at = now + situation.command_ttl_seconds
     # The fence is part of the name: two processes that judge the same moment make the same command.
-    name = f"{incident.incident_id}:{situation.attempt}:{situation.revision}:{index}:{incident.fruitless}"
+    place = f"{situation.attempt}:{situation.revision}:{index}:{incident.retries}:{incident.fruitless}"
+    name = f"{incident.incident_id}:{place}"
     command_id = uuid5(situation.run_id, f"command:{situation.decided_by}:{name}")
     decision = _decision(incident, situation, now, "halt" if halts else "act", sentence, orders, index)
     decision = decision.model_copy(update={"command_id": command_id})
@@ -129,7 +140,7 @@ def _command(
         expires_at=expires_at,
         reason=sentence,
     )
-    judgement = judgement.with_incident(incident.obeying(command, sentence, now))
+    judgement = judgement.with_incident(incident.obeying(command, sentence, now, is_retry=is_retry))
     return replace(
         judgement,
         decisions=(*judgement.decisions, decision),

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from pydantic import Field
 
-from trainguard.wire import Command, FindingKind, IncidentReport, LowerLearningRate, SignalValue
+from trainguard.wire import Command, FindingKind, IncidentReport, LowerLearningRate, SignalValue, SkipDataWindow
 from trainguard.wire.base import Step, UnixTime
 
 FAMILIES: dict[str, tuple[str, ...]] = {
@@ -65,6 +65,14 @@ class Incident(IncidentReport):
     fruitless: Annotated[int, Field(ge=0)] = 0
     """Commands of the present rung that were refused or expired."""
     relapses: Annotated[int, Field(ge=0)] = 0
+    retries: Annotated[int, Field(ge=0)] = 0
+    """Rollbacks to the same checkpoint to get past a longer stretch of bad data."""
+    is_retry: bool = False
+    """Whether the command on its way is one of those: it climbs no rung."""
+    skipped: Annotated[int, Field(ge=0)] = 0
+    """Batches that the latest remedy was to pass over."""
+    passes_over_data: bool = True
+    """Whether the trainer could pass over batches, as far as it has told."""
     proposal_expires_at: UnixTime | None = None
     declined: str = ""
     """Marks the situation in which a person wanted no remedy."""
@@ -74,7 +82,7 @@ class Incident(IncidentReport):
         """Marks what a decision was made on: while it is the same, the same decision stands."""
         return f"{self.kind}:{self.severity}:{self.attempt}:{self.relapses}"
 
-    def obeying(self, command: Command, sentence: str, now: float) -> Incident:
+    def obeying(self, command: Command, sentence: str, now: float, *, is_retry: bool = False) -> Incident:
         """The incident with ``command`` on its way to the trainer."""
         lowerings = [order.factor for order in command.orders if isinstance(order, LowerLearningRate)]
         return self.model_copy(
@@ -84,6 +92,8 @@ class Incident(IncidentReport):
                 "command_id": command.command_id,
                 "command_expires_at": command.expires_at,
                 "command_factor": prod(lowerings),
+                "is_retry": is_retry,
+                "skipped": sum(order.batches for order in command.orders if isinstance(order, SkipDataWindow)),
                 "decided": "",
                 "proposal_expires_at": None,
                 "outcome": sentence,

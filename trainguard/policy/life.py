@@ -62,9 +62,11 @@ def _answered(
     before = incident.seconds_lost
     if rolled_back:
         incident = _losing_time(incident, answer, situation)
-    memory = judgement.memory.climbed(
-        incident.family, failed_step, onset_step=incident.onset_step, resumed_step=answer.next_step
-    )
+    memory = judgement.memory
+    if not incident.is_retry:
+        memory = memory.climbed(
+            incident.family, failed_step, onset_step=incident.onset_step, resumed_step=answer.next_step
+        )
     memory = memory.having_tried(f"At step {answer.step}: {answer.reason}").model_copy(
         update={
             "rollbacks": memory.rollbacks + int(rolled_back),
@@ -86,7 +88,10 @@ def _answered(
             "restored_step": answer.next_step if rolled_back else incident.restored_step,
             "watch_until_step": failed_step + playbook.probation_steps,
             "steps_lost": incident.steps_lost + lost,
-            "rung": incident.rung + 1,
+            "rung": incident.rung + int(not incident.is_retry),
+            "retries": incident.retries + int(incident.is_retry),
+            "is_retry": False,
+            "passes_over_data": answer.changes.get("batches_skipped", 1) != 0,
             "rate_factor": incident.rate_factor * incident.command_factor,
             "command_factor": 1.0,
             "outcome": f"{answer.reason} On probation until step {failed_step + playbook.probation_steps}.",

@@ -49,7 +49,7 @@ class Rung(_Data):
     clip_norm: Positive | None = None
     """Hold gradient norms at or below this from now on."""
     clip_times_healthy: Positive | None = None
-    """The same as a multiple of the run's healthy gradient norm, where that is known."""
+    """The same as a multiple of the run's healthy gradient norm, where that is known and was exceeded."""
     loss_scale: Literal["keep", "initial"] | Positive = "keep"
     """Set the GradScaler's scale: to a number, or to the ``initial`` one. Refused where there is no scaler."""
     halt: bool = False
@@ -180,6 +180,7 @@ _FIRST = Rung(
     learning_rate_factor=0.5,
     rewarm_steps=10,
     skip_batches=16,
+    clip_times_healthy=4.0,
 )
 _SECOND = Rung(
     name="roll back deeper, halve the rate, reset moments",
@@ -188,6 +189,7 @@ _SECOND = Rung(
     reset_moments=True,
     rewarm_steps=20,
     skip_batches=64,
+    clip_times_healthy=4.0,
 )
 _THIRD = Rung(
     name="roll back deeper, quarter the rate",
@@ -196,6 +198,7 @@ _THIRD = Rung(
     reset_moments=True,
     rewarm_steps=20,
     skip_batches=128,
+    clip_times_healthy=4.0,
 )
 _HALT = Rung(name="halt with a report", rollback="none", halt=True)
 

@@ -129,13 +129,16 @@ def compose(rung: Rung, incident: Incident, checkpoints: Iterable[CheckpointRepo
 def choose_clip_norm(rung: Rung, evidence: Mapping[str, float]) -> float | None:
     """The limit for gradient norms that ``rung`` asks for: the tighter of its two, where both are known.
 
-    >>> choose_clip_norm(Rung(name="clip", clip_times_healthy=2.0), {"grad_norm_before": 0.4})
+    >>> choose_clip_norm(Rung(name="clip", clip_times_healthy=2.0), {"grad_norm_before": 0.4, "grad_norm_at": 9.0})
     0.8
     """
     limits = [rung.clip_norm] if rung.clip_norm is not None else []
-    healthy = evidence.get("grad_norm_before")
+    healthy, now = evidence.get("grad_norm_before"), evidence.get("grad_norm_at", math.inf)
     if rung.clip_times_healthy is not None and healthy is not None and math.isfinite(healthy) and healthy > 0:
-        limits.append(float(f"{rung.clip_times_healthy * healthy:.4g}"))
+        limit = rung.clip_times_healthy * healthy
+        # A limit that the trouble itself did not reach would hold back nothing but the healthy steps of later.
+        if now > limit:
+            limits.append(float(f"{limit:.4g}"))
     return min(limits, default=None)
 
 

@@ -15,14 +15,17 @@ class TightenClippingAction(Action[TightenClipping]):
     name = "tighten_clipping"
 
     def check(self, order: TightenClipping, training: Training) -> str | None:
-        """Refuses where the gradients are made inside the update itself."""
-        if all(isinstance(optimizer, LBFGS) for optimizer in training.state.optimizers):
-            return "LBFGS makes its gradients in its closure, where nothing can be clipped from outside"
+        """Nothing can go wrong: a part of many remedies, it must not fail them for an optimizer of its own kind."""
         return None
 
     def apply(self, order: TightenClipping, training: Training) -> Applied:
         """Takes effect from the next optimizer step on, and outlives rollbacks and restarts as the multiplier does."""
         before = training.clipping.max_norm
+        if all(isinstance(optimizer, LBFGS) for optimizer in training.state.optimizers):
+            return Applied(
+                "gradient norms are not held, since LBFGS makes its gradients in its closure",
+                {"clip_norm_before": before, "clip_norm": before},
+            )
         training.clipping.max_norm = order.max_norm
         return Applied(
             f"gradient norms are held at or below {training.clipping.max_norm:.4g} from now on",

@@ -21,14 +21,14 @@ class CheckpointLedger:
     Args:
         keep: how many of the newest confirmed ones stay, and how many of the newest suspects.
         quiet_steps: a candidate is confirmed once so many steps after it were judged and nothing was the matter.
-        distant: how many older confirmed ones stay besides, at distances that grow fourfold: a slow drift is
-            noticed only after several checkpoints of it were confirmed.
+        distant: how many older confirmed ones stay besides, at distances that double: a slow drift is noticed only
+            after several checkpoints of it were confirmed.
 
     Raises:
         ValueError: ``keep`` is less than 1, or another number is negative.
     """
 
-    def __init__(self, keep: int = 3, *, quiet_steps: int = 100, distant: int = 4) -> None:
+    def __init__(self, keep: int = 3, *, quiet_steps: int = 100, distant: int = 6) -> None:
         if keep < 1:
             raise ValueError(f"keep={keep} would leave nothing to go back to; give at least 1")
         if quiet_steps < 0 or distant < 0:
@@ -38,6 +38,7 @@ class CheckpointLedger:
         self.distant = distant
         self._pages: dict[UUID, CheckpointReport] = {}
         self._abandoned: set[UUID] = set()
+        self._best_step: int | None = None
 
     def added(self, record: CheckpointRecord) -> list[CheckpointReport]:
         """A checkpoint was taken."""
@@ -77,6 +78,10 @@ class CheckpointLedger:
                     changed.append(self._change(page, "suspect", reason))
         return changed
 
+    def hold(self, best_step: int) -> None:
+        """The loss was at its best at ``best_step``: whatever has begun since, the last one from before it stays."""
+        self._best_step = best_step
+
     def rotation(self) -> list[UUID]:
         """Which may be removed now, oldest first. Never the newest confirmed one, whichever that is."""
         stays = {page.checkpoint_id for page in (*self._confirmed_that_stay(), *self._candidates_that_stay())}
@@ -115,9 +120,14 @@ class CheckpointLedger:
         oldest_of: dict[int, CheckpointReport] = {}
         for page in older:
             distance = newest[-1].step - page.step
-            oldest_of.setdefault(distance.bit_length() // 2, page)
+            oldest_of.setdefault(distance.bit_length(), page)
         nearest_first = [oldest_of[distance_class] for distance_class in sorted(oldest_of)]
-        return newest + nearest_first[: self.distant]
+        return newest + nearest_first[: self.distant] + self._from_before_a_trend(confirmed)
+
+    def _from_before_a_trend(self, confirmed: list[CheckpointReport]) -> list[CheckpointReport]:
+        if self._best_step is None:
+            return []
+        return [page for page in confirmed if page.step <= self._best_step][-1:]
 
     def _candidates_that_stay(self) -> list[CheckpointReport]:
         candidates = self._all("candidate")
