@@ -13,6 +13,15 @@ from client_hook.attachment import attach
 from client_hook.errors import AttachError, TrainingHalted
 from client_hook.hook import TrainingHook
 from client_hook.outcome import StepOutcome
+from client_hook.recovery.checkpoints import FunctionCheckpoints
 from client_hook.recovery.rerun import RerunReport
 
-__all__ = ["AttachError", "RerunReport", "StepOutcome", "TrainingHalted", "TrainingHook", "attach"]
+__all__ = [
+    "AttachError",
+    "FunctionCheckpoints",
+    "RerunReport",
+    "StepOutcome",
+    "TrainingHalted",
+    "TrainingHook",
+    "attach",
+]

@@ -27,7 +27,14 @@ from client_hook.local_brain import LocalBrain, Standing
 from client_hook.ownership import check_ownership, check_schedulers
 from client_hook.ranks import Patience, Ranks
 from client_hook.ranks.finite import SharedFiniteness
-from client_hook.recovery.checkpoints import CheckpointLedger, Checkpoints, DirectoryCheckpoints
+from client_hook.recovery.checkpoints import (
+    CheckpointLedger,
+    Checkpoints,
+    DirectoryCheckpoints,
+    FunctionCheckpoints,
+    LayeredCheckpoints,
+    MemoryCheckpoints,
+)
 from client_hook.recovery.checkpoints.base import NeedsRanks
 from client_hook.recovery.checkpoints.layouts import layouts_of
 from client_hook.recovery.clipping_limit import ClippingLimit
@@ -73,6 +80,7 @@ def attach(
     checkpoints: str | os.PathLike[str] | Checkpoints | None = None,
     checkpoint_every: int = 200,
     keep: int = 3,
+    in_memory_bytes: int | None = None,
     resume_unfinished: bool = True,
     synchronous: bool = False,
     guard: bool | str | None = None,
@@ -103,6 +111,8 @@ def attach(
             `client_hook.recovery.checkpoints.Checkpoints`.
         checkpoint_every: optimizer steps between checkpoints.
         keep: newest confirmed checkpoints that are kept; older ones stay at growing distances.
+        in_memory_bytes: with a folder, the newest checkpoints also stay in memory, up to so many bytes together, so
+            that a rollback to one of them waits for no disk. ``None`` for none.
         resume_unfinished: take up a run that was killed, from its last confirmed checkpoint, where the folder
             holds one. ``False`` begins a new run there.
         synchronous: detect and exchange inside ``observe``: deterministic, for tests and benchmarks.
@@ -133,6 +143,7 @@ def attach(
         mode=mode,
         checkpoint_every=checkpoint_every,
         keep=keep,
+        in_memory_bytes=in_memory_bytes,
         synchronous=synchronous,
         guard=guard,
         sensitivity=sensitivity,
@@ -214,7 +225,7 @@ class _Assembly:
                 return copied, together.store(checkpoints, copied.run_id, background=in_background)
             self._bind(own_store)
             return copied, own_store
-        folder = own_store.folder if isinstance(own_store, NeedsRanks) else None
+        folder = own_store.folder if isinstance(own_store, (NeedsRanks, FunctionCheckpoints)) else None
         if isinstance(checkpoints, (str, os.PathLike)):
             folder = usable_folder(checkpoints)
         if folder is None:
@@ -230,6 +241,8 @@ class _Assembly:
                 # A folder per run: a new run never rotates away what a finished one has left.
                 folder = folder / str(journal.run_id)
                 store = DirectoryCheckpoints(folder, background=in_background)
+                if self._settings.in_memory_bytes is not None:
+                    store = LayeredCheckpoints(store, MemoryCheckpoints(max_bytes=self._settings.in_memory_bytes))
             if together is not None:
                 together.announce(journal, folder, self._alike())
             self._bind(store)

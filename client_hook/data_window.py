@@ -1,7 +1,8 @@
 """The loop's data, when it comes through ``hook.batches``: able to pass over a window of batches.
 
 Nothing is rewound after a rollback: the data simply goes on, which is how the very batch that did it is not met
-again. A restarted process begins its data anew; there what the checkpoint had already seen is passed over.
+again. A restarted process begins its data anew; there what the checkpoint had already seen is passed over, or, with
+a loader that keeps its own position (torchdata's StatefulDataLoader), taken up where it stood.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
+
+from client_hook.recovery.storable import find_unstorable
 
 Batch = TypeVar("Batch")
 
@@ -29,6 +32,9 @@ class DataWindow:
         self._taken = 0
         self._resume_passes = 0
         self._resume_taken = 0
+        self._loader: Any = None
+        """The one that is being passed over now."""
+        self._resume_loader: Any = None
 
     def skip(self, batches: int) -> None:
         """Pass over the next ``batches`` batches, in addition to any still to be passed over."""
@@ -48,12 +54,18 @@ class DataWindow:
 
     def position(self) -> dict[str, Any]:
         """Where the data stands, for a checkpoint: whole passes, and batches taken of the present one."""
-        return {"passes": self._passes, "taken": self._taken}
+        position: dict[str, Any] = {"passes": self._passes, "taken": self._taken}
+        if self._loader is not None and _keeps_its_position(self._loader):
+            state = self._loader.state_dict()
+            if find_unstorable(state, "loader") is None:
+                position["loader"] = state
+        return position
 
     def resume(self, position: Mapping[str, Any]) -> None:
         """In a restarted process: the passes and batches of ``position`` have been seen already."""
         self._resume_passes = int(position.get("passes", 0))
         self._resume_taken = int(position.get("taken", 0))
+        self._resume_loader = position.get("loader")
 
     def batches(self, loader: Iterable[Batch]) -> Iterator[Batch]:
         """One pass over ``loader``."""
@@ -67,9 +79,14 @@ class DataWindow:
                 self._passes += 1
                 return
             self._passes = self._resume_passes
-        source = iter(loader)
         self._taken = 0
         to_resume, self._resume_taken = self._resume_taken, 0
+        state, self._resume_loader = self._resume_loader, None
+        if state is not None and _keeps_its_position(loader):
+            loader.load_state_dict(state)  # type: ignore[attr-defined]
+            self._taken = to_resume
+        source = iter(loader)
+        self._loader = loader
         while True:
             began = self._clock()
             try:
@@ -83,6 +100,7 @@ class DataWindow:
             except StopIteration:
                 self._passes += 1
                 self._taken = 0
+                self._loader = None
                 return
             self._waited_seconds += self._clock() - began
             yield batch
@@ -91,3 +109,7 @@ class DataWindow:
         batch = next(source)
         self._taken += 1
         return batch
+
+
+def _keeps_its_position(loader: object) -> bool:
+    return hasattr(loader, "state_dict") and hasattr(loader, "load_state_dict")

@@ -34,6 +34,7 @@ class HookSettings:
     mode: Mode
     checkpoint_every: int
     keep: int
+    in_memory_bytes: int | None
     synchronous: bool
     guard: bool
     strict_guard: bool
@@ -54,6 +55,7 @@ class HookSettings:
         mode: str,
         checkpoint_every: int,
         keep: int,
+        in_memory_bytes: int | None = None,
         synchronous: bool,
         guard: bool | str | None,
         sensitivity: str,
@@ -82,6 +84,7 @@ class HookSettings:
             mode=mode,  # type: ignore[arg-type]
             checkpoint_every=_positive("checkpoint_every", checkpoint_every),
             keep=_positive("keep", keep),
+            in_memory_bytes=_positive_or_never("in_memory_bytes", in_memory_bytes),
             synchronous=bool(synchronous),
             # `observe` changes nothing unless it is asked for by name; `act` lets no bad update through.
             guard=mode == "act" if guard is None else bool(guard),

@@ -164,5 +164,5 @@ def test_the_environment_names_server_and_project(monkeypatch: pytest.MonkeyPatc
 
 def test_the_public_names_are_exactly_these() -> None:
     assert client_hook.__all__ == [
-        "AttachError", "RerunReport", "StepOutcome", "TrainingHalted", "TrainingHook", "attach",
+        "AttachError", "FunctionCheckpoints", "RerunReport", "StepOutcome", "TrainingHalted", "TrainingHook", "attach",
     ]  # fmt: skip

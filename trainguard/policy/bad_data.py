@@ -28,6 +28,8 @@ def is_of_the_data(incident: Incident) -> bool:
         return False
     if incident.onset_step > restored + AT_ONCE:
         return False
+    if incident.cause == "rate":
+        return False
     before, at = incident.evidence.get("learning_rate_before"), incident.evidence.get("learning_rate_at")
     return before is None or at is None or before <= 0 or at <= STEADY[1] * before
 

@@ -22,8 +22,17 @@ def cause_of(incident: Incident) -> Cause:
     *rate*: it had just been raised, or it was still rising. *passing*: the rate was steady, the trouble came at
     once, and one remedy ended it; bad batches and flipped bits look like that. Everything else is *unknown*, and
     is treated like *rate*: a rate that was cut for nothing costs a little speed, one that is raised for nothing
-    costs another rollback.
+    costs another rollback. What was seen at the first remedy stands: afterwards the rate is warmed up again, and
+    says nothing any more.
     """
+    if incident.rung > 1:
+        return "rate" if incident.cause == "rate" else "unknown"
+    if incident.cause == "rate":
+        return "rate"
+    if incident.retries:
+        return "passing"
+    if incident.cause == "passing" or incident.relapses:
+        return incident.cause
     change = _growth(incident.evidence, "learning_rate")
     if change is None:
         return "unknown"
@@ -31,9 +40,7 @@ def cause_of(incident: Incident) -> Cause:
         return "rate"
     is_steady = STEADY[0] <= change <= STEADY[1]
     is_sudden = incident.detected_step - incident.onset_step <= SUDDEN_WITHIN
-    if is_steady and incident.retries:
-        return "passing"
-    if is_steady and is_sudden and not incident.relapses and incident.rung <= 1:
+    if is_steady and is_sudden:
         return "passing"
     return "rate" if change > STEADY[1] else "unknown"
 

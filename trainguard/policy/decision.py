@@ -6,6 +6,7 @@ from dataclasses import replace
 from uuid import uuid5
 
 from trainguard.policy.bad_data import is_of_the_data, retry
+from trainguard.policy.cause import cause_of
 from trainguard.policy.halting import halt_report
 from trainguard.policy.incident import Incident
 from trainguard.policy.playbook import Ladder, Playbook, Rung
@@ -71,6 +72,8 @@ def _climb(judgement: Judgement, incident: Incident, situation: Situation, playb
         )
         sentence = f"{past_data.sentence[0].upper()}{past_data.sentence[1:]}, because {why}."
         return _command(judgement, incident, situation, now, sentence, past_data.orders, index, is_retry=True)
+    if not incident.rung and not incident.relapses:
+        incident = incident.model_copy(update={"cause": cause_of(incident)})
     remedy = compose(rung, incident, situation.checkpoints, index)
     if rung.halt:
         report = halt_report(incident, judgement.memory, playbook)

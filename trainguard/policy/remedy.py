@@ -133,7 +133,7 @@ def choose_clip_norm(rung: Rung, evidence: Mapping[str, float]) -> float | None:
     0.8
     """
     limits = [rung.clip_norm] if rung.clip_norm is not None else []
-    healthy, now = evidence.get("grad_norm_before"), evidence.get("grad_norm_at", math.inf)
+    healthy, now = evidence.get("grad_norm_before"), evidence.get("grad_norm_at", 0.0)
     if rung.clip_times_healthy is not None and healthy is not None and math.isfinite(healthy) and healthy > 0:
         limit = rung.clip_times_healthy * healthy
         # A limit that the trouble itself did not reach would hold back nothing but the healthy steps of later.

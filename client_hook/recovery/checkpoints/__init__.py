@@ -10,6 +10,8 @@ line below, and a line in the contract test of all stores.
 
 from client_hook.recovery.checkpoints.base import CheckpointNews, CheckpointRecord, Checkpoints
 from client_hook.recovery.checkpoints.directory import DirectoryCheckpoints
+from client_hook.recovery.checkpoints.functions import FunctionCheckpoints
+from client_hook.recovery.checkpoints.layered import LayeredCheckpoints
 from client_hook.recovery.checkpoints.ledger import CheckpointLedger
 from client_hook.recovery.checkpoints.memory import MemoryCheckpoints
 from client_hook.recovery.checkpoints.replica import ReplicaCheckpoints
@@ -22,6 +24,8 @@ __all__ = [
     "CheckpointRecord",
     "Checkpoints",
     "DirectoryCheckpoints",
+    "FunctionCheckpoints",
+    "LayeredCheckpoints",
     "MemoryCheckpoints",
     "ReplicaCheckpoints",
 ]

@@ -7,11 +7,14 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
+import torch
 
 from client_hook.recovery.checkpoints import (
     CheckpointInvalid,
     Checkpoints,
     DirectoryCheckpoints,
+    FunctionCheckpoints,
+    LayeredCheckpoints,
     MemoryCheckpoints,
     ReplicaCheckpoints,
 )
@@ -39,8 +42,22 @@ STORES: dict[str, Callable[[Path], Checkpoints]] = {
     "replica": Replica,
     "distributed": lambda folder: DistributedCheckpoints(folder, background=False, clock=lambda: 7.0),
     "distributed-in-background": lambda folder: DistributedCheckpoints(folder, queue=8, clock=lambda: 7.0),
+    "memory-over-folder": lambda folder: LayeredCheckpoints(
+        DirectoryCheckpoints(folder, clock=lambda: 7.0), MemoryCheckpoints(clock=lambda: 7.0)
+    ),
+    "functions": lambda folder: _functions(folder),
     "folder-in-background": lambda folder: DirectoryCheckpoints(folder, background=True, queue=8, clock=lambda: 7.0),
 }
+
+
+def _functions(folder: Path) -> FunctionCheckpoints:
+    return FunctionCheckpoints(
+        save=lambda payload, name: torch.save(payload, folder / name),
+        load=lambda name: torch.load(folder / name, weights_only=True),
+        remove=lambda name: (folder / name).unlink(),
+        folder=folder / "index",
+        clock=lambda: 7.0,
+    )
 
 
 @pytest.fixture(params=STORES)
