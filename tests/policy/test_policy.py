@@ -357,7 +357,7 @@ def test_everything_that_a_trainer_can_do_to_recover_can_stand_in_a_rung() -> No
         name="all", rollback="none", learning_rate_factor=0.5, reset_moments=True, rewarm_steps=3, skip_batches=4,
         skip_updates=2, clip_norm=1.0, clip_times_healthy=2.0, loss_scale="initial",
     )  # fmt: skip
-    assert orders_of(rung, grad_norm_before=0.25) == (
+    assert orders_of(rung, grad_norm_before=0.25, grad_norm_at=9.0) == (
         LowerLearningRate(factor=0.5), ResetMoments(), TightenClipping(max_norm=0.5), SetLossScale(),
         SkipDataWindow(batches=5), SkipUpdate(updates=2), RewarmUp(steps=3),
     )  # fmt: skip

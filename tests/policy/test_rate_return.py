@@ -64,6 +64,26 @@ def test_where_it_may_have_been_the_rate_it_stays(evidence: dict[str, float], de
     assert "The learning rate stays multiplied by" in story.incident.outcome
 
 
+def test_a_run_that_began_too_fast_is_warm_now() -> None:
+    story = Story()
+    story.step = 4
+    story.judge(story.finding(onset=2), loss=9.0)
+    story.judge(answers=[story.answer()])
+    story.walk(60)
+    assert story.incident.cause == "passing"
+    assert raises(story) == [2.0]
+
+
+def test_what_was_seen_at_the_first_remedy_stands_while_the_rate_warms_up_again() -> None:
+    story = Story()
+    story.judge(story.finding(onset=story.step - 1, **STEADY), loss=9.0)
+    story.judge(answers=[story.answer()])
+    story.walk(3)
+    story.judge(story.finding("grad_explosion", "warning", learning_rate_before=1e-4, learning_rate_at=5e-4), loss=2.4)
+    story.walk(100)
+    assert (story.incident.state, story.incident.cause) == ("resolved", "passing")
+
+
 def test_a_deep_cut_comes_back_in_steps_and_never_beyond_what_it_was() -> None:
     back = RateReturn(step_factor=2.0, every_steps=40)
     first, *others = Playbook.default().ladder("divergence").rungs

@@ -12,6 +12,7 @@ RAISED = 1.5
 """The applied rate over the one before, from where on it is taken for the cause."""
 STEADY = (0.5, 1.05)
 """The same, between which the rate was what it had been: a schedule may fall, a warm-up is no steady rate."""
+FIRST_STEPS = 10
 SUDDEN_WITHIN = 4
 """Steps from the onset to the first finding of what came at once. A rate that is too high takes its time."""
 
@@ -35,7 +36,8 @@ def cause_of(incident: Incident) -> Cause:
         return incident.cause
     change = _growth(incident.evidence, "learning_rate")
     if change is None:
-        return "unknown"
+        # Nothing came before: fresh moments met the full rate. The remedy warmed it up, and the beginning has passed.
+        return "passing" if incident.onset_step <= FIRST_STEPS else "unknown"
     if change >= RAISED:
         return "rate"
     is_steady = STEADY[0] <= change <= STEADY[1]
