@@ -8,7 +8,7 @@ TORCH ?= torch==2.13.0
 SCENARIO ?= lr-bug
 PYTEST_WORKERS ?= 2
 
-.PHONY: help demo test check format serve secrets dashboards bench-hook bench-recovery clean system
+.PHONY: help demo test check format serve secrets dashboards bench-hook bench-server bench-recovery clean system
 
 help:
 	@echo "make demo    train a small GPT that goes wrong and is recovered (SCENARIO=lr-bug or bad-data)"
@@ -86,6 +86,10 @@ $(VENV)/.bench-recovery: $(VENV)/.demo
 # A quarter of an hour on two quiet cores; QUICK=1 takes a third of the scenarios, one seed, and writes nothing.
 bench-recovery: $(VENV)/.bench-recovery
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.recovery $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))
+
+# Eight minutes, every core busy; QUICK=1: a minute or two, for a look, and no results are written.
+bench-server: $(VENV)/bench/.done system
+	$(BIN)/python -m benchmarks.server $(if $(QUICK),--quick)
 
 # The servers that the tests run for real. Where root and apt are missing, their tests are skipped with a reason.
 system:

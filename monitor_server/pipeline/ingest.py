@@ -21,6 +21,10 @@ logger = logging.getLogger(__name__)
 MOST_ENVELOPES = 64
 """Envelopes in one transaction: enough to share the cost of a disk sync, few enough to keep every answer quick."""
 
+EASY_SHARE = 0.25
+"""A line no fuller than this asks nothing of the trainers."""
+MOST_PRESSURE = 5.0
+
 
 class Overloaded(Exception):
     """More envelopes wait than the service takes; come again a little later."""
@@ -78,6 +82,15 @@ class Ingest:
                 raise Overloaded(f"{self._waiting.maxsize} envelopes wait for their commit already") from None
         return waiting.answer
 
+    @property
+    def pressure(self) -> float:
+        """How many times longer trainers are to gather: 1 with an easy line, `MOST_PRESSURE` with a full one.
+
+        A trainer's own findings are flushed at once, so no alarm is later for it.
+        """
+        filled = self._waiting.qsize() / self._waiting.maxsize
+        return 1.0 + (MOST_PRESSURE - 1.0) * max(0.0, (filled - EASY_SHARE) / (1.0 - EASY_SHARE))
+
     def _work(self) -> None:
         while True:
             first = self._waiting.get()
@@ -132,5 +145,5 @@ class Ingest:
             )
             for one in batch:
                 work.record(one.envelope, self._clock())
-            work.finish(self._clock())
+            work.finish(self._clock(), pressure=self.pressure)
         return work

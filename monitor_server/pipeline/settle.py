@@ -13,6 +13,8 @@ from monitor_server.storage import runs
 from monitor_server.storage.tables import SIGNAL_BITS
 from trainguard.wire import Command, Receipt
 
+MOST_FLUSH_SECONDS = 3600.0
+
 
 def settle(case: Case, bench: Bench) -> Case:
     """Bring the run's row up to what is now known of the run, and raise its version."""
@@ -55,8 +57,11 @@ def settle(case: Case, bench: Bench) -> Case:
     return replace(case, run=replace(run, **values))
 
 
-def answer(case: Case, pending: Sequence[Command], settings: Settings) -> Case:
-    """Write the receipt: also for a duplicate, which may have missed the commands of the first one."""
+def answer(case: Case, pending: Sequence[Command], settings: Settings, *, pressure: float = 1.0) -> Case:
+    """Write the receipt: also for a duplicate, which may have missed the commands of the first one.
+
+    Under ``pressure`` trainers are asked to gather for so many times longer: the same numbers in fewer envelopes.
+    """
     receipt = Receipt(
         run_id=case.run.run_id,
         sender=case.envelope.sender,
@@ -64,7 +69,7 @@ def answer(case: Case, pending: Sequence[Command], settings: Settings) -> Case:
         status="duplicate" if case.is_duplicate else "recorded",
         server_time=case.now,
         commands=list(pending),
-        flush_seconds=settings.flush_seconds,
+        flush_seconds=min(settings.flush_seconds * pressure, MOST_FLUSH_SECONDS),
         lease_seconds=settings.lease_seconds,
         adopted=_adopted(case),
         message=case.run.last_decision,

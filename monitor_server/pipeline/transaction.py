@@ -104,13 +104,15 @@ class Transaction:
             self._silenced = silences.silenced(self._connection, self._runs, now)
         return run_id in self._silenced
 
-    def finish(self, now: float) -> None:
+    def finish(self, now: float, *, pressure: float = 1.0) -> None:
         """Write what is left, and the receipts; the caller commits."""
         self._ledger.write(self._connection, now)
         cases = [one for one in self.answers if isinstance(one, Case)]
         pending = commands.pending_by_run(self._connection, (case.run.run_id for case in cases), now)
         self.answers = [
-            answer(one, pending.get(one.run.run_id, ()), self._settings) if isinstance(one, Case) else one
+            answer(one, pending.get(one.run.run_id, ()), self._settings, pressure=pressure)
+            if isinstance(one, Case)
+            else one
             for one in self.answers
         ]
 

@@ -11,8 +11,9 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import select
 
-from monitor_server.pipeline import EnvelopeRefused, Overloaded, UnknownRun
-from monitor_server.pipeline.ingest import MOST_ENVELOPES
+from monitor_server.pipeline import Case, EnvelopeRefused, Ingest, Overloaded, UnknownRun
+from monitor_server.pipeline.ingest import MOST_ENVELOPES, MOST_PRESSURE
+from monitor_server.pipeline.transaction import Transaction
 from monitor_server.storage import (
     DatabaseUnavailable,
     attempts,
@@ -336,3 +337,25 @@ def test_a_transaction_that_cannot_commit_answers_everybody_and_forgets(serve: C
     assert broken.is_set()
     assert service.receipt(lost).status == "recorded"
     assert len(losses_of(service, trainer)) == 310
+
+
+def test_a_line_that_fills_asks_the_trainers_to_gather_for_longer(serve: Callable[..., Service]) -> None:
+    service = serve(ingest_queue=8, flush_seconds=2.0)
+    service.register(trainer := Trainer())
+    assert service.receipt(trainer.steps([2.0])).flush_seconds == 2.0
+    idle = Ingest(service.database, service.memory, service.settings, clock=service.clock)
+    waiting = [trainer.steps([2.0]) for _ in range(8)]
+    told = []
+    for envelope in waiting:
+        idle.submit(envelope)
+        told.append(idle.pressure)
+    assert told == sorted(told)
+    assert (told[1], told[-1]) == (1.0, MOST_PRESSURE)
+    with service.database.write() as connection:
+        work = Transaction(connection, service.memory, service.settings, waiting[:1], one_by_one=False)
+        work.record(waiting[0], 1.0)
+        work.finish(1.0, pressure=idle.pressure)
+    [case] = work.answers
+    assert isinstance(case, Case)
+    assert case.receipt is not None
+    assert case.receipt.flush_seconds == 10.0
