@@ -9,7 +9,7 @@ from trainguard import policy
 def test_the_way_of_an_envelope() -> None:
     names = [getattr(stage, "__name__", "") for stage in STAGES]
     assert names == [
-        "record", "detect", "assess", "follow", "correlate", "diagnose", "suppress", "decide", "return_rate",
+        "record", "detect", "roll_up", "assess", "follow", "correlate", "diagnose", "suppress", "decide", "return_rate",
         "conclude", "issue", "announce", "broadcast", "settle",
     ]  # fmt: skip
 
