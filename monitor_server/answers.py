@@ -63,10 +63,14 @@ class RunSummary(WireModel):
     findings: dict[str, int]
     """By ``"kind/severity"``."""
     last_decision: str
-    tags: dict[str, str]
     active_incident: IncidentReport | None
     """The incident that a person should see first: a living one, else one that was escalated."""
     recent_loss: RecentLoss | None = None
+    tags: dict[str, str] = Field(default_factory=dict)
+    """Of its trainer and of people; where both name one, people's holds."""
+    notes: str = ""
+    archived_at: float | None = None
+    """Since when it is put away; null where it is not."""
 
 
 class RunDetail(RunSummary):
@@ -309,6 +313,40 @@ class Session(WireModel):
     name: str | None
     scopes: list[str]
     project: str | None
+
+
+class RunAnnotation(WireModel):
+    """What people say of a run, beside its trainer."""
+
+    tags: dict[str, str]
+    notes: str
+    archived_at: float | None
+    """Since when it is put away: lists leave it out unless asked."""
+    changed_at: float | None
+    changed_by: str
+
+
+class ProjectPlaybook(WireModel):
+    """What is done about which trouble, in the runs of a project that bring no playbook of their own."""
+
+    project: str
+    changed_at: float
+    changed_by: str
+    document: dict[str, JsonValue]
+
+
+class ProjectPlaybooks(WireModel):
+    """By project."""
+
+    playbooks: list[ProjectPlaybook]
+
+
+class CheckedPlaybook(WireModel):
+    """A playbook that is valid: what it does in plain words, and whole, with every default filled in."""
+
+    name: str
+    words: list[str]
+    document: dict[str, JsonValue]
 
 
 class AdviceOnRun(WireModel):

@@ -7,16 +7,19 @@ as a string, and whatever goes wrong is a problem+json that names the field. A n
 
 from monitor_server.api import (
     advice,
+    annotating,
     audit,
     commands,
     envelopes,
     events,
+    export,
     fleet,
     health,
     history,
     incidents,
     layers,
     observations,
+    playbooks,
     registration,
     runs,
     session,
@@ -44,6 +47,9 @@ ROUTERS = (
     session.router,
     tokens.router,
     audit.router,
+    annotating.router,
+    playbooks.router,
+    export.router,
 )
 """Under ``PREFIX``."""
 

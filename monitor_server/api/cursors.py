@@ -10,27 +10,33 @@ from typing import Any
 from uuid import UUID
 
 from monitor_server.api.problems import refused_field
+from monitor_server.storage.runs import SortKey
 
 
-def run_cursor(registered_at: float, run_id: UUID) -> str:
-    """The cursor after a run.
+def run_cursor(key: float | str, run_id: UUID) -> str:
+    """The cursor after a run, in the order of ``key``.
 
-    >>> read_run_cursor(run_cursor(0.1, UUID(int=5)))
+    >>> read_run_cursor(run_cursor(0.1, UUID(int=5)), "registered_at")
     (0.1, UUID('00000000-0000-0000-0000-000000000005'))
     """
-    return _word([registered_at, str(run_id)])
+    return _word([key, str(run_id)])
 
 
-def read_run_cursor(word: str) -> tuple[float, UUID]:
-    """The key in a cursor made by `run_cursor`. Raises `Problem` for anything else."""
+def read_run_cursor(word: str, sort: SortKey) -> tuple[float | str, UUID]:
+    """The key in a cursor made by `run_cursor` for the same order. Raises `Problem` for anything else."""
     try:
-        registered_at, run_id = _parts(word)
-        key = float(registered_at), UUID(run_id)
+        key, told = _parts(word)
+        run_id = UUID(told)
+        if sort == "name":
+            if not isinstance(key, str):
+                raise _refused()
+            return key, run_id
+        moment = float(key)
     except (ValueError, TypeError, AttributeError):
         raise _refused() from None
-    if not math.isfinite(key[0]):
+    if isinstance(key, str) or not math.isfinite(moment):
         raise _refused()
-    return key
+    return moment, run_id
 
 
 def step_cursor(attempt: int, step: int) -> str:

@@ -9,6 +9,8 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from trainguard.wire import ACTIONS
+
 _SCHEMAS = "#/components/schemas/"
 _bodies: dict[str, type[BaseModel]] = {}
 
@@ -30,6 +32,7 @@ def document(app: FastAPI) -> dict[str, Any]:
         schemas = made.setdefault("components", {}).setdefault("schemas", {})
         for name, schema in definitions["$defs"].items():
             schemas.setdefault(name, schema)
+        _name_the_actions(schemas)
         problem = {"content": {"application/problem+json": {"schema": {"$ref": _SCHEMAS + "Problem"}}}}
         schemas["Problem"] = _PROBLEM
         for operations in made["paths"].values():
@@ -40,6 +43,16 @@ def document(app: FastAPI) -> dict[str, Any]:
             schemas.pop(unused, None)
         app.openapi_schema = made
     return app.openapi_schema
+
+
+def _name_the_actions(schemas: dict[str, Any]) -> None:
+    """Say of every order that it bears its action: pydantic only knows a default, and then one fits several kinds."""
+    for model in ACTIONS.values():
+        told = schemas.get(model.__name__)
+        if told is not None:
+            told["required"] = list(dict.fromkeys(["action", *told.get("required", ())]))
+    if "UnknownOrder" in schemas:
+        schemas["UnknownOrder"]["properties"]["action"]["not"] = {"enum": list(ACTIONS)}
 
 
 _PROBLEM: dict[str, Any] = {

@@ -7,14 +7,20 @@ import math
 from sqlalchemy import Connection
 
 from monitor_server.answers import RecentLoss, RunDetail, RunSummary
-from monitor_server.storage import RunRow, buckets, incidents
+from monitor_server.storage import RunRow, buckets, incidents, notes
+from monitor_server.storage.notes import Annotation
 from trainguard.wire import IncidentReport
 
 RECENT_STEPS = 1000
 """Steps that a sparkline looks back: read by the key, so a long run costs no more than a short one."""
 
 
-def summary(row: RunRow, incident: IncidentReport | None = None, recent_loss: RecentLoss | None = None) -> RunSummary:
+def summary(
+    row: RunRow,
+    incident: IncidentReport | None = None,
+    recent_loss: RecentLoss | None = None,
+    annotation: Annotation | None = None,
+) -> RunSummary:
     """A run as a list shows it."""
     return RunSummary(
         run_id=row.run_id,
@@ -39,24 +45,34 @@ def summary(row: RunRow, incident: IncidentReport | None = None, recent_loss: Re
         escalations=row.escalations_total,
         findings=dict(row.finding_counts),
         last_decision=row.last_decision,
-        tags=row.described().tags,
         active_incident=incident,
         recent_loss=recent_loss,
+        tags={**row.described().tags, **(annotation.tags if annotation else {})},
+        notes=annotation.notes if annotation else "",
+        archived_at=annotation.archived_at if annotation else None,
     )
 
 
 def summaries(connection: Connection, rows: list[RunRow], *, loss_points: int = 0) -> list[RunSummary]:
     """Runs with their gravest incidents, and with ``loss_points`` points of recent loss each where asked for."""
-    gravest = incidents.gravest_active(connection, [row.run_id for row in rows])
+    run_ids = [row.run_id for row in rows]
+    gravest = incidents.gravest_active(connection, run_ids)
+    said = notes.of_runs(connection, run_ids)
     return [
-        summary(row, gravest.get(row.run_id), recent_loss(connection, row, loss_points) if loss_points else None)
+        summary(
+            row,
+            gravest.get(row.run_id),
+            recent_loss(connection, row, loss_points) if loss_points else None,
+            said.get(row.run_id),
+        )
         for row in rows
     ]
 
 
 def detail(connection: Connection, row: RunRow) -> RunDetail:
     """A run with its description."""
-    short = summary(row, incidents.gravest_active(connection, [row.run_id]).get(row.run_id))
+    incident = incidents.gravest_active(connection, [row.run_id]).get(row.run_id)
+    short = summary(row, incident, annotation=notes.of_runs(connection, [row.run_id]).get(row.run_id))
     return RunDetail(**dict(short), description=row.described())
 
 

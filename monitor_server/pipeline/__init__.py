@@ -22,6 +22,7 @@ from monitor_server.pipeline.refusals import (
 )
 from monitor_server.pipeline.registration import register_run
 from monitor_server.pipeline.stages import STAGES
+from monitor_server.pipeline.upkeep import annotate, delete_run, set_playbook
 
 __all__ = [
     "STAGES",
@@ -37,15 +38,18 @@ __all__ = [
     "UnknownIncident",
     "UnknownRun",
     "acknowledge",
+    "annotate",
     "approve",
     "comment_on",
     "decline",
+    "delete_run",
     "keep_token",
     "order",
     "register_run",
     "renew",
     "resolve",
     "revoke",
+    "set_playbook",
     "silence",
     "unsilence",
 ]

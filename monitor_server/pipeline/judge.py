@@ -7,11 +7,15 @@ from dataclasses import replace
 from typing import cast
 
 from monitor_server.pipeline.case import Bench, Case, Stage
+from monitor_server.pipeline.upkeep import playbook_of
 from monitor_server.storage import incidents, reports
 from trainguard.policy import Judgement, Playbook, PolicyMemory, Situation, adopt, learn_from
 from trainguard.wire import CheckpointReport, Mode
 
 PolicyStage = Callable[[Judgement, Situation, Playbook, float], Judgement]
+
+
+_NOTHING_YET = PolicyMemory()
 
 
 def assess(case: Case, bench: Bench) -> Case:
@@ -20,10 +24,11 @@ def assess(case: Case, bench: Bench) -> Case:
     run = case.run
     if case.envelope.checkpoints:
         case.live.checkpoints = None
-    own_playbook = run.description.get("playbook")
-    playbook = Playbook.default() if own_playbook is None else Playbook.model_validate(own_playbook)
     memory = PolicyMemory() if run.policy_memory is None else PolicyMemory.model_validate(run.policy_memory)
     remembered = memory
+    # A project's playbook is asked for where there is something to do by it: nearly every envelope has nothing.
+    is_quiet = not (case.findings or case.acknowledgements or case.envelope.incidents) and memory == _NOTHING_YET
+    playbook = Playbook.default() if is_quiet else playbook_of(bench.connection, run)
     memory = learn_from(memory, case.acknowledgements, playbook, case.now)
     if case.envelope.incidents and case.is_current:
         memory = adopt(memory, case.envelope.incidents, playbook, step=max(0, case.live.last_step))

@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 
 from monitor_server.pipeline.broadcast import of_run
 from monitor_server.pipeline.refusals import DescriptionRefused
-from monitor_server.storage import RunRow, events, runs
+from monitor_server.storage import RunRow, events, notes, runs
 from trainguard.policy import Playbook
 from trainguard.wire import RunDescription
 
@@ -25,6 +25,8 @@ def register_run(connection: Connection, description: RunDescription, now: float
             path = ".".join(("playbook", *(str(part) for part in first["loc"])))
             raise DescriptionRefused(path, str(first["msg"]).removeprefix("Value error, ")) from None
     row, is_new = runs.register(connection, description, now)
+    said = notes.of_runs(connection, [row.run_id]).get(row.run_id)
+    notes.index_tags(connection, row.run_id, {**description.tags, **(said.tags if said else {})})
     if is_new:
         events.add(connection, [of_run(row, now)])
     return row, is_new

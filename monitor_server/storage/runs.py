@@ -5,15 +5,30 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, Text, bindparam, cast, func, or_, select, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    RowMapping,
+    Text,
+    bindparam,
+    cast,
+    exists,
+    func,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 
 from monitor_server.storage.column_types import dump_document
-from monitor_server.storage.tables import runs
+from monitor_server.storage.tables import run_annotations, run_tags, runs
 from monitor_server.storage.upsert import insert_new
 from trainguard.wire import RunDescription
+
+SortKey = Literal["registered_at", "last_seen_at", "name"]
 
 LIVING_STATES = ("running", "silent")
 """States in which a run may still say something."""
@@ -132,14 +147,26 @@ def listing(
     name: str | None = None,
     states: Sequence[str] = (),
     search: str = "",
-    before: tuple[float, UUID] | None = None,
+    tags: Sequence[tuple[str, str | None]] = (),
+    is_archived: bool | None = None,
+    sort: SortKey = "registered_at",
+    is_ascending: bool = False,
+    beyond: tuple[float | str, UUID] | None = None,
     limit: int = 100,
 ) -> list[RunRow]:
-    """Runs, the latest registered first; ``before`` is the (registered_at, run_id) of the last one of a page.
+    """Runs in the order of ``sort``; ``beyond`` is the (sort key, run_id) of the last one of the page before.
 
+    Each of ``tags`` is (name, value), of trainer or people; a value of None stands for any.
     Every word of ``search`` must be in the name, the project or a tag, whatever its case; ``key=value`` is a tag.
     """
-    statement = select(runs).order_by(runs.c.registered_at.desc(), runs.c.run_id.desc()).limit(limit)
+    keys = (runs.c[sort], runs.c.run_id)
+    statement = select(runs).order_by(*(keys if is_ascending else (key.desc() for key in keys))).limit(limit)
+    for tag, value in tags:
+        bears = exists().where(run_tags.c.run_id == runs.c.run_id, run_tags.c.name == tag)
+        statement = statement.where(bears if value is None else bears.where(run_tags.c.value == value))
+    if is_archived is not None:
+        put_away = exists().where(run_annotations.c.run_id == runs.c.run_id, run_annotations.c.archived_at.is_not(None))
+        statement = statement.where(put_away if is_archived else ~put_away)
     if project is not None:
         statement = statement.where(runs.c.project == project)
     if name is not None:
@@ -148,8 +175,9 @@ def listing(
         statement = statement.where(runs.c.state.in_(states))
     for word in search.lower().split():
         statement = statement.where(_mentions(word))
-    if before is not None:
-        statement = statement.where(tuple_(runs.c.registered_at, runs.c.run_id) < before)
+    if beyond is not None:
+        place = tuple_(*keys)
+        statement = statement.where(place > beyond if is_ascending else place < beyond)
     return [_row(row) for row in connection.execute(statement).mappings()]
 
 

@@ -1,0 +1,68 @@
+"""Playbooks of projects: checked, kept, and what the service decides by."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.monitor_server.api.door import JSON, Door, problem
+from tests.monitor_server.service import Trainer
+
+ONLY_WORDS = {"name": "careful", "ladders": {"divergence": {"treatment": "advise", "advice": "Ask Ada."}}}
+
+
+async def put(door: Door, project: str, document: object, **headers: str) -> object:
+    path = f"/api/v1/playbooks/{project}"
+    return await door.client.put(path, content=json.dumps(document), headers={**JSON, **headers})
+
+
+async def test_a_projects_runs_go_by_its_playbook_and_a_runs_own_beats_it(door: Door) -> None:
+    assert (await put(door, "demo", ONLY_WORDS)).status_code == 200  # type: ignore[attr-defined]
+    for description, verdict in (
+        ({"project": "demo"}, "nothing"),
+        ({"project": "another"}, "act"),
+        ({"project": "demo", "playbook": {"extends": "default"}}, "act"),
+    ):
+        trainer = Trainer(mode="act", **description)
+        await door.diverge(trainer)
+        decisions = (await door.read(f"/runs/{trainer.run_id}/decisions"))["decisions"]
+        assert decisions[0]["verdict"] == verdict, description
+    assert (await door.client.delete("/api/v1/playbooks/demo")).status_code == 204
+    await door.diverge(trainer := Trainer(mode="act"))
+    assert (await door.read(f"/runs/{trainer.run_id}/decisions"))["decisions"][0]["verdict"] == "act"
+    problem(await door.client.delete("/api/v1/playbooks/demo"), 404, "unknown_playbook")
+
+
+async def test_playbooks_are_listed_and_guarded_by_their_etag(door: Door) -> None:
+    assert (await door.read("/playbooks"))["playbooks"] == []
+    problem(await door.client.get("/api/v1/playbooks/demo"), 404, "unknown_playbook")
+    await put(door, "demo", ONLY_WORDS)
+    etag = (await door.client.get("/api/v1/playbooks/demo")).headers["etag"]
+    assert (await door.client.get("/api/v1/playbooks/demo", headers={"if-none-match": etag})).status_code == 304
+    assert (await put(door, "demo", {"extends": "safe"}, **{"if-match": etag})).status_code == 200  # type: ignore[attr-defined]
+    problem(await put(door, "demo", ONLY_WORDS, **{"if-match": etag}), 412, "changed_since")  # type: ignore[arg-type]
+    (listed,) = (await door.read("/playbooks"))["playbooks"]
+    assert listed["project"] == "demo"
+    assert "divergence" in listed["document"]["ladders"], "whole, so that a later default changes nothing"
+
+
+async def test_a_playbook_is_checked_in_plain_words(door: Door) -> None:
+    response = await door.post("/playbooks/check", '{"extends": "default", "probation_steps": 99}')
+    assert response.status_code == 200, response.text
+    assert response.json()["words"]
+    assert response.json()["document"]["probation_steps"] == 99
+
+
+@pytest.mark.parametrize(
+    ("document", "field"),
+    [
+        ({"ladders": {"boredom": {}}}, "ladders"),
+        ({"extends": "default", "probation_steps": 0}, "probation_steps"),
+        ({"extends": "default", "probatoin_steps": 9}, "probatoin_steps"),
+        ({}, "ladders"),
+    ],
+)
+async def test_a_playbook_that_makes_no_sense_is_refused_by_field(door: Door, document: object, field: str) -> None:
+    told = problem(await put(door, "demo", document), 422, "invalid_playbook")  # type: ignore[arg-type]
+    assert told["errors"][0]["field"].startswith(field)

@@ -1,0 +1,151 @@
+"""The Python client, over a service that really runs; the documentation's example is one of the tests."""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from monitor_server.client import Client, NotAllowed, NotFound, NotTrainguard, Refused, Unreachable, frames
+from monitor_server.settings import Settings
+from tests.monitor_server.running import Running
+from tests.monitor_server.service import DIVERGING, HEALTHY, Trainer
+from trainguard.wire import Halt, LowerLearningRate
+
+PAGE = Path(__file__).parents[3] / "docs" / "client.md"
+
+
+@pytest.fixture
+def running(tmp_path: Path, migrated_sqlite: Path) -> Iterator[Running]:
+    path = tmp_path / "trainguard.db"
+    shutil.copyfile(migrated_sqlite, path)
+    started = Running(Settings(database=f"sqlite:///{path}"))
+    yield started
+    started.stop()
+
+
+@pytest.fixture
+def client(running: Running) -> Iterator[Client]:
+    with Client(running.address) as client:
+        yield client
+
+
+def test_the_example_of_the_documentation_runs(running: Running, capsys: pytest.CaptureFixture[str]) -> None:
+    running.train(Trainer(mode="advise"), HEALTHY, DIVERGING)
+    (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
+    exec(compile(code, str(PAGE), "exec"), {"server": running.address})
+    said = capsys.readouterr().out
+    assert "char-gpt 339" in said
+    assert "connected" in said
+    assert "no run is called 'nobody'" in said
+    (incident,) = running.client.get("/incidents").json()["incidents"]
+    assert incident["acknowledged_by"] == "ada"
+    assert "ada declined" in incident["outcome"]
+
+
+def test_numbers_come_as_a_frame_or_as_columns(
+    running: Running, client: Client, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    running.train(trainer := Trainer(), (1.0, math.nan, math.inf))
+    frame = client.observations(trainer.run_id, ["loss", "grad_norm"])
+    assert list(frame.columns) == ["attempt", "step", "observed_at", "loss", "grad_norm"]
+    assert frame["loss"].iloc[0] == 1.0
+    assert math.isnan(frame["loss"].iloc[1])
+    assert frame["grad_norm"].isna().all()
+    assert client.chart("char-gpt", points=10)["loss_max"].iloc[0] == 1.0
+    written = client.export("char-gpt", tmp_path / "out.csv")
+    with written.open(newline="") as file:
+        assert [row["loss"] for row in csv.DictReader(file)] == ["1.0", "NaN", "Infinity"]
+    with pytest.raises(ValueError, match=r"name a file .csv or .jsonl"):
+        client.export("char-gpt", tmp_path / "out.parquet")
+
+    def without(name: str) -> None:
+        raise ModuleNotFoundError(name)
+
+    monkeypatch.setattr(frames.importlib, "import_module", without)
+    columns = client.observations("char-gpt")
+    assert columns["step"] == [0, 1, 2]
+    assert columns["loss"][0] == 1.0
+
+
+def test_runs_are_read_page_by_page(running: Running, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("monitor_server.client.client.PAGE", 2)
+    for name in ("a", "b", "c", "d", "e"):
+        running.train(Trainer(run=name, tags={"task": "gpt"}))
+    assert [one.run for one in client.runs(sort="name", ascending=True)] == ["a", "b", "c", "d", "e"]
+    assert len(client.runs(limit=3, tags=["task=gpt"], state="running", search="a")) == 3
+    client.annotate("b", archived=True, tags={"x": "y"})
+    assert [one.run for one in client.runs(archived="only")] == ["b"]
+    assert client.run(client.runs(name="c")[0]).description.tags == {"task": "gpt"}
+
+
+def test_a_person_acts_through_it(running: Running, client: Client) -> None:
+    trainer = Trainer(mode="advise")
+    running.train(trainer, HEALTHY, DIVERGING)
+    (incident,) = client.incidents(run="char-gpt", kind="divergence")
+    detail = client.approve(incident.incident_id, by="ada")
+    assert detail.incident.state == "recovering"
+    assert [one.state for one in client.commands("char-gpt")] == ["pending"]
+    with pytest.raises(Refused, match="is on its way already") as refused:
+        client.command("char-gpt", Halt())
+    assert (refused.value.status, refused.value.code) == (409, "command_refused")
+    assert client.decisions(trainer.run_id)[-1].decided_by == "person"
+    assert client.checkpoints("char-gpt")
+    assert client.findings("char-gpt")
+    assert client.attempts("char-gpt")[0].reason == "start"
+    silence = client.silence(60, project="demo", by="ada")
+    assert [one.created_by for one in client.silences()] == ["ada"]
+    client.lift(silence.silence_id)
+    assert client.silences() == []
+    with pytest.raises(Refused) as wrong:
+        client.silence(-1, project="demo")
+    assert wrong.value.field_errors.keys() == {"seconds"}
+
+
+def test_what_happens_is_followed_across_a_broken_connection(running: Running, client: Client) -> None:
+    trainer = Trainer(mode="act")
+    running.train(trainer, HEALTHY)
+    followed = client.events(run="char-gpt", kinds=["command", "remark"])
+    connected = next(followed)
+    client.command("char-gpt", LowerLearningRate(factor=0.5))
+    assert next(one for one in followed if one.kind != "progress").document["state"] == "pending"
+    followed.close()  # type: ignore[attr-defined]
+    again = client.events(run="char-gpt", kinds=["command"], last_event_id=connected.event_id)
+    assert [next(again).kind, next(again).kind] == ["connected", "command"]
+
+
+def test_what_goes_wrong_has_a_name(running: Running, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(NotFound, match="unknown|no incident"):
+        client.incident("00000000-0000-0000-0000-000000000000")
+    with pytest.raises(Unreachable, match="no service answers"), Client("http://127.0.0.1:9") as nobody:
+        nobody.runs()
+    with Client(running.address) as elsewhere:
+        monkeypatch.setattr(elsewhere._connection, "_url", lambda path: f"{running.address}/static/page.css")
+        with pytest.raises(NotTrainguard):
+            elsewhere.runs()
+    with pytest.raises(ValueError, match="strip it"):
+        Client(running.address, "tg_a_b\n")
+    monkeypatch.setattr(running.app.state.service.keeper, "_is_any", True)
+    monkeypatch.setattr(running.app.state.service.keeper, "_ask_any", lambda: True)
+    running.app.state.service.keeper.forget()
+    with pytest.raises(NotAllowed, match="token"):
+        client.runs()
+
+
+def test_it_needs_no_library_of_the_service() -> None:
+    code = (
+        "import sys\n"
+        "for name in ('fastapi', 'starlette', 'sqlalchemy', 'uvicorn', 'typer', 'rich', 'torch', 'pandas', 'limits'):\n"
+        "    sys.modules[name] = None\n"
+        "import monitor_server.client\n"
+        "print(monitor_server.client.__all__)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
