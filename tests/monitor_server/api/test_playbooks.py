@@ -17,6 +17,13 @@ async def put(door: Door, project: str, document: object, **headers: str) -> obj
     return await door.client.put(path, content=json.dumps(document), headers={**JSON, **headers})
 
 
+async def verdict_on(door: Door, trainer: Trainer) -> str:
+    """What was decided first on the run's divergence."""
+    (incident,) = (await door.read(f"/runs/{trainer.run_id}/incidents", kind="divergence"))["incidents"]
+    told = await door.read(f"/runs/{trainer.run_id}/decisions", incident_id=incident["incident_id"])
+    return str(told["decisions"][0]["verdict"])
+
+
 async def test_a_projects_runs_go_by_its_playbook_and_a_runs_own_beats_it(door: Door) -> None:
     assert (await put(door, "demo", ONLY_WORDS)).status_code == 200  # type: ignore[attr-defined]
     for description, verdict in (
@@ -26,11 +33,10 @@ async def test_a_projects_runs_go_by_its_playbook_and_a_runs_own_beats_it(door: 
     ):
         trainer = Trainer(mode="act", **description)
         await door.diverge(trainer)
-        decisions = (await door.read(f"/runs/{trainer.run_id}/decisions"))["decisions"]
-        assert decisions[0]["verdict"] == verdict, description
+        assert await verdict_on(door, trainer) == verdict, description
     assert (await door.client.delete("/api/v1/playbooks/demo")).status_code == 204
     await door.diverge(trainer := Trainer(mode="act"))
-    assert (await door.read(f"/runs/{trainer.run_id}/decisions"))["decisions"][0]["verdict"] == "act"
+    assert await verdict_on(door, trainer) == "act"
     problem(await door.client.delete("/api/v1/playbooks/demo"), 404, "unknown_playbook")
 
 

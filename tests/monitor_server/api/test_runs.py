@@ -86,7 +86,7 @@ async def test_nobody_overwrites_what_he_has_not_seen(door: Door, three: list[Tr
 async def test_a_run_is_deleted_with_everything_when_it_has_ended(door: Door) -> None:
     receipt, known = await door.diverge(trainer := Trainer(mode="act"))
     await door.register(other := Trainer(run="other"))
-    (incident,) = (await door.read(f"/runs/{trainer.run_id}/incidents"))["incidents"]
+    (incident,) = (await door.read(f"/runs/{trainer.run_id}/incidents", kind="divergence"))["incidents"]
     path = f"/api/v1/runs/{trainer.run_id}"
     assert "stop it first" in problem(await door.client.delete(path), 409, "command_refused")["detail"]
     await door.post(f"/incidents/{incident['incident_id']}/comment", '{"comment": "Hm."}')

@@ -28,8 +28,10 @@ async def begin(door: Door, body: str) -> str:
 
 
 def told(door: Door, trainer: Trainer) -> list[str]:
+    """What people are to be told of the run's divergence."""
     with door.app.state.service.database.read() as connection:
-        return [one["event"] for one in notifications.of_run(connection, trainer.run_id, 10)]
+        posted = notifications.of_run(connection, trainer.run_id, 10)
+    return [one["event"] for one in posted if one["document"]["incident"]["kind"] == "divergence"]
 
 
 @pytest.mark.parametrize(
@@ -47,7 +49,7 @@ async def test_a_silence_covers_what_it_names_and_the_decision_is_made_all_the_s
     await begin(door, wish.format(run_id=trainer.run_id))
     await door.diverge(trainer)
     assert told(door, trainer) == []
-    (incident,) = (await door.read(f"/runs/{trainer.run_id}/incidents"))["incidents"]
+    (incident,) = (await door.read(f"/runs/{trainer.run_id}/incidents", kind="divergence"))["incidents"]
     assert (await door.read(f"/incidents/{incident['incident_id']}"))["silenced"]
 
 

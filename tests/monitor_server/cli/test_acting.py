@@ -39,7 +39,7 @@ def ask(*arguments: str, said: str = "", **environment: str) -> tuple[int, str]:
 def trouble(running: Running, mode: str) -> tuple[Trainer, str]:
     trainer = Trainer(run="gpt [small]", mode=mode)
     running.train(trainer, HEALTHY, DIVERGING)
-    (incident,) = running.client.get("/incidents").json()["incidents"]
+    (incident,) = running.client.get("/incidents?kind=divergence").json()["incidents"]
     return trainer, incident["incident_id"]
 
 

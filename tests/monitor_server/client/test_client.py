@@ -45,7 +45,7 @@ def test_the_example_of_the_documentation_runs(running: Running, capsys: pytest.
     assert "char-gpt 339" in said
     assert "connected" in said
     assert "no run is called 'nobody'" in said
-    (incident,) = running.client.get("/incidents").json()["incidents"]
+    (incident,) = running.client.get("/incidents?kind=divergence").json()["incidents"]
     assert incident["acknowledged_by"] == "ada"
     assert "ada declined" in incident["outcome"]
 
