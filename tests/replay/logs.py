@@ -72,7 +72,7 @@ def write_spool(folder: Path) -> Path:
             attempt=0,
             steps=steps,
             observed_at=[0.0] * 10,
-            signals={"loss": [loss_at(step) for step in steps], "loss/rank1": [2.0] * 10},
+            signals={"loss": [loss_at(step) for step in steps], "zero_grads/head": [0.1] * 10},
         )
         envelope = Envelope(
             run_id=run.run_id,

@@ -49,7 +49,6 @@ class _Gathering:
         self._sources: dict[str, str] = {}
         self._run = PastRun(path=parts[0] if len(parts) == 1 else parts[0].parent, format=reader.name)
         self._run.sources = self._sources
-        self._last: dict[str, int] = {}
         self._repeated = 0
         self._stepless = 0
 
@@ -94,6 +93,7 @@ class _Gathering:
                 f"no column looks like a loss; it has {_listed(names)}. Name it with --column loss=NAME",
             )
         self._run.columns = {signal: Column() for signal in self._sources if signal != STEP}
+        self._read = [(signal, column) for signal, column in self._sources.items() if signal != STEP]
         self._step_column = self._sources.get(STEP)
         if self._step_column is None:
             self._run.notes.append("It has no column of steps: its rows are counted instead.")
@@ -101,14 +101,14 @@ class _Gathering:
     def _add(self, record: Record, count: int) -> None:
         cells = record.cells
         values: dict[str, float] = {}
-        for signal in self._run.columns:
-            cell = cells.get(self._sources[signal])
+        for signal, column in self._read:
+            cell = cells.get(column)
             if cell is None:
                 continue
             try:
                 value = number(cell)
             except ValueError:
-                raise self._wrong(record, f"{self._sources[signal]} is {cell!r}, which is no number") from None
+                raise self._wrong(record, f"{column} is {cell!r}, which is no number") from None
             if value is not None:
                 values[signal] = value
         if not values:
@@ -140,16 +140,20 @@ class _Gathering:
             self._append(step, values)
         elif step == run.steps[-1]:
             self._fill(len(run) - 1, values)
-        elif all(step > self._last.get(signal, -1) for signal in values):
+        elif all(step > self._last_step(signal) for signal in values):
             # A writer of its own may tell late: an evaluation of a step that lies behind.
             self._fill_late(step, values)
         else:
             run.attempts.append(len(run))
             if len(run.attempts) > MOST_RESTARTS and len(run.attempts) > len(run) // 20:
                 raise self._wrong(record, f"the steps go back for the {MOST_RESTARTS}th time (to {step})")
-            self._last.clear()
             self._append(step, values)
-        self._last.update(dict.fromkeys(values, step))
+
+    def _last_step(self, signal: str) -> int:
+        """The last step of this attempt at which a signal was measured; -1 for none."""
+        measured = self._run.columns[signal].measured
+        index = measured.rfind(1, self._run.attempts[-1])
+        return self._run.steps[index] if index >= 0 else -1
 
     def _append(self, step: int, values: Mapping[str, float]) -> None:
         self._run.steps.append(step)

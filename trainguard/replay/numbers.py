@@ -28,12 +28,14 @@ def number(cell: object) -> float | None:
     >>> number("2.5"), number(" -Infinity "), number("1.#QNAN"), number("tensor(nan, device='cuda:0')"), number("NA")
     (2.5, -inf, nan, nan, None)
     """
-    if cell is None:
-        return None
-    if isinstance(cell, (int, float)):
-        return _float(cell)
     if not isinstance(cell, str):
+        if cell is None:
+            return None
+        if isinstance(cell, (int, float)):
+            return _float(cell)
         raise ValueError(f"{cell!r} is no number")
+    if not cell:
+        return None
     try:
         # Python reads 1_000 as a number; in a log it is a name.
         if "_" not in cell:
