@@ -8,7 +8,7 @@ TORCH ?= torch==2.13.0
 SCENARIO ?= lr-bug
 PYTEST_WORKERS ?= 2
 
-.PHONY: help demo test check format serve secrets dashboards bench-hook bench-server bench-recovery clean system
+.PHONY: help demo test check format serve secrets dashboards bench-hook bench-server bench-recovery bench-detection clean system
 
 help:
 	@echo "make demo    train a small GPT that goes wrong and is recovered (SCENARIO=lr-bug or bad-data)"
@@ -90,6 +90,11 @@ bench-recovery: $(VENV)/.bench-recovery
 # Eight minutes, every core busy; QUICK=1: a minute or two, for a look, and no results are written.
 bench-server: $(VENV)/bench/.done system
 	$(BIN)/python -m benchmarks.server $(if $(QUICK),--quick)
+
+# Labelled curves of real runs are no part of the repository: CURVES names their folder. Some ten minutes.
+bench-detection: $(VENV)/.dev
+	@test -n "$(CURVES)" || { echo "name the folder of labelled curves: make bench-detection CURVES=../shared/curves"; exit 1; }
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.detection --curves $(CURVES)
 
 # The servers that the tests run for real. Where root and apt are missing, their tests are skipped with a reason.
 system:

@@ -6,9 +6,11 @@ import argparse
 import os
 from pathlib import Path
 
-from benchmarks.detection.contestants import contestants
+from benchmarks.detection.contestants import OURS, contestants
+from benchmarks.detection.cost import read_signals
 from benchmarks.detection.curves import read_curves
 from benchmarks.detection.measure import measure
+from benchmarks.detection.peers import PEERS
 from benchmarks.detection.report import write_report
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -26,7 +28,9 @@ def main() -> None:
     if not options.curves:
         parser.error("give --curves FOLDER or set TRAINGUARD_CURVES")
     chosen = {name: listen for name, listen in contestants().items() if not options.only or options.only in name}
-    report = measure(read_curves(Path(options.curves)), read_curves(RECORDED), chosen)
+    signals = read_signals(RECORDED / "signals")
+    curves, recorded = read_curves(Path(options.curves)), read_curves(RECORDED)
+    report = measure(curves, recorded, signals, chosen, names=[] if options.only else [OURS, *PEERS])
     text = write_report(report, None if options.only else options.results)
     print(text)
 

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import sqrt
 from statistics import median
 
-from benchmarks.detection.contestants import Listen, microseconds_per_observation, plateau_contestants
+from benchmarks.detection.contestants import OURS, Listen, plateau_contestants
+from benchmarks.detection.cost import kilobytes_per_run, microseconds_per_observation
 from benchmarks.detection.curves import Curve
-from benchmarks.detection.faults import FAULTS, inject
-from benchmarks.detection.scoring import EARLY, Score, score
+from benchmarks.detection.faults import FAULTS, SLOPE, SLOW_DRIFT, STRONG, WEAK, band_of, inject, redrawn
+from benchmarks.detection.lead import Lead, leads
+from benchmarks.detection.peers import PEERS
+from benchmarks.detection.scoring import EARLY, SETTLING, Score, merged, score
+from benchmarks.detection.trade_off import Setting, trade_off
+from trainguard.wire import Observation
 
-COST_REPEATS = 20
-"""Times that the recorded curve is gone through for the cost: enough points for a steady mean."""
+REDRAWN = 3
+"""Times that the noise of every healthy curve is drawn anew, for enough healthy points."""
 
 
 @dataclass
@@ -25,6 +31,10 @@ class Caught:
     @property
     def found(self) -> int:
         return len(self.delays)
+
+    @property
+    def share(self) -> float:
+        return self.found / self.injected if self.injected else 0.0
 
     @property
     def delay(self) -> float | None:
@@ -42,6 +52,29 @@ class Plateaus:
     others: int
 
 
+@dataclass(frozen=True)
+class Quiet:
+    """Alarms on points at which nothing is the matter."""
+
+    alarms: int
+    points: int
+    real_points: int
+    """Those of them that are a real curve as it was."""
+
+    @property
+    def per_10k(self) -> float:
+        return 1e4 * self.alarms / self.points if self.points else 0.0
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % of a Poisson count, by Byar's approximation, per 10,000 points."""
+        count, unit = self.alarms, 1e4 / max(self.points, 1)
+        low = count * (1 - 1 / (9 * count) - 1.96 / (3 * sqrt(count))) ** 3 if count else 0.0
+        above = count + 1
+        high = above * (1 - 1 / (9 * above) + 1.96 / (3 * sqrt(above))) ** 3
+        return low * unit, high * unit
+
+
 @dataclass
 class Standing:
     """One contestant's results."""
@@ -55,6 +88,15 @@ class Standing:
     """Trainings of the example, which we spoilt ourselves."""
     faults: dict[str, Caught]
 
+    def bands(self) -> dict[str, Caught]:
+        """Spikes and shifts together by their size."""
+        together = {WEAK: Caught(), STRONG: Caught()}
+        for fault in FAULTS:
+            if band := band_of(fault):
+                together[band].injected += self.faults[fault.name].injected
+                together[band].delays += self.faults[fault.name].delays
+        return together
+
 
 @dataclass
 class Report:
@@ -64,19 +106,48 @@ class Report:
     points: int
     standings: dict[str, Standing]
     plateaus: dict[str, Plateaus]
-    microseconds: float
+    quiet: dict[str, Quiet]
+    leads: list[Lead]
+    trade_off: dict[str, list[Setting]]
+    microseconds: dict[str, float]
+    """By recording: processor time of one ``Panel.update``."""
+    kilobytes: float
+
+    @property
+    def drift_risen(self) -> list[float]:
+        """Shares of the level by which the loss had risen when a slow drift was found, smallest first."""
+        return sorted(SLOPE * delay for delay in self.standings[OURS].faults[SLOW_DRIFT].delays)
 
 
-def measure(curves: Sequence[Curve], recorded: Sequence[Curve], contestants: Mapping[str, Listen]) -> Report:
-    """Run ``contestants`` over ``curves``, over ``recorded`` ones, and over the faults injected into the former."""
+def measure(
+    curves: Sequence[Curve],
+    recorded: Sequence[Curve],
+    signals: Mapping[str, Sequence[Observation]],
+    contestants: Mapping[str, Listen],
+    *,
+    names: Sequence[str] = (OURS, *PEERS),
+) -> Report:
+    """Run ``contestants`` over ``curves``, over ``recorded`` ones, and over the faults injected into the former.
+
+    ``names`` are those whose trade-off curve is drawn; ``signals`` are what the cost is measured on.
+    """
     ordinary = [curve for curve in curves if curve.domain != "rl"]
     reinforcement = [curve for curve in curves if curve.domain == "rl"]
     points = sum(len(curve.observations) for curve in curves)
     standings = {name: _standing(listen, ordinary, reinforcement, recorded) for name, listen in contestants.items()}
-    plateaus = {name: _plateaus(listen, ordinary) for name, listen in plateau_contestants().items()}
-    longest = max(recorded, key=lambda curve: len(curve.observations))
-    cost = microseconds_per_observation(longest.observations * COST_REPEATS)
-    return Report(len(curves), points, standings, plateaus, cost)
+    healthy = [curve for curve in ordinary if not curve.events]
+    return Report(
+        curves=len(curves),
+        points=points,
+        standings=standings,
+        plateaus={name: _plateaus(listen, ordinary) for name, listen in plateau_contestants().items()},
+        # The peers' own false alarms on real curves say enough; this is for the interval of ours.
+        quiet={name: _quiet(listen, healthy) for name, listen in contestants.items() if name.startswith(OURS)},
+        leads=leads([*ordinary, *recorded]),
+        trade_off=trade_off(ordinary, {name: one.real for name, one in standings.items()}, names),
+        microseconds={name: microseconds_per_observation(observations) for name, observations in signals.items()},
+        kilobytes=max(kilobytes_per_run(observations) for observations in signals.values()),
+    )
 
 
 def _standing(
@@ -98,6 +169,15 @@ def _plateaus(listen: Listen, curves: Sequence[Curve]) -> Plateaus:
     found = sum(any(event.start <= index <= event.end for index in listen(curve.observations)) for curve, event in flat)
     others = [curve for curve in curves if not any(event.kind == "plateau" for event in curve.events)]
     return Plateaus(found, len(flat), sum(bool(listen(curve.observations)) for curve in others), len(others))
+
+
+def _quiet(listen: Listen, healthy: Sequence[Curve]) -> Quiet:
+    alarms = points = 0
+    for curve in healthy:
+        for observations in (curve.observations, *(redrawn(curve, seed) for seed in range(REDRAWN))):
+            alarms += sum(last >= SETTLING for _, last in merged(listen(observations)))
+            points += len(observations)
+    return Quiet(alarms, points, sum(len(curve.observations) for curve in healthy))
 
 
 def _faults(listen: Listen, curves: Sequence[Curve]) -> dict[str, Caught]:

@@ -109,12 +109,12 @@ TROUBLES: dict[str, Trouble] = {
         lambda since: {"loss/rank0": 1.0, "loss/rank1": 1.01, "loss/rank2": inf},
         **{"loss/rank0": 1.0, "loss/rank1": 1.01, "loss/rank2": 0.99},
     ),
-    "slow_step": _beside(lambda since: {"step_seconds": 2.0}, step_seconds=0.4),
-    "data_starvation": _beside(lambda since: {"data_wait_seconds": 0.35}, step_seconds=0.4, data_wait_seconds=0.01),
+    "slow_step": _beside(lambda since: {"step_seconds": 4.0}, step_seconds=0.4),
+    "data_starvation": _beside(lambda since: {"data_wait_seconds": 3.5}, step_seconds=4.0, data_wait_seconds=0.01),
 }
 """By detector: what becomes of a healthy stream, from ONSET on (a plateau: from the beginning)."""
 
-WITHIN = {"oscillation": 64, "overfitting": 70, "dead_layers": 31, "slow_step": 30, "data_starvation": 75}
+WITHIN = {"oscillation": 64, "overfitting": 70, "dead_layers": 31, "slow_step": 20, "data_starvation": 30}
 """Points from ONSET on within which it is found, where that cannot be twelve."""
 
 every_detector = pytest.mark.parametrize("name", DETECTORS)

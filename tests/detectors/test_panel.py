@@ -185,7 +185,7 @@ def test_reset_forgets_everything() -> None:
 
 def test_overrides_set_thresholds_of_one_detector() -> None:
     stream = scaled(healthy(), 300, 303, loss=4.0)
-    deaf = Panel(overrides={"loss_spike": {"z": 1e6}, "grad_explosion": {"z": 9}})
+    deaf = Panel(overrides={"loss_spike": {"z": 1e6, "together": 1e6}, "grad_explosion": {"z": 9}})
 
     assert [one.kind for one in feed_panel(Panel(), stream)] == ["loss_spike"]
     assert not feed_panel(deaf, stream)

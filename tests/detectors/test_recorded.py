@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.detection.cost import kilobytes_per_run, read_signals
 from benchmarks.detection.curves import Curve, read_curves
 from tests.detectors.streams import alarms, feed_panel
 from trainguard.detectors import Panel
 from trainguard.wire import Finding
 
 CURVES = {curve.name: curve for curve in read_curves(Path(__file__).parent / "recorded")}
+SIGNALS = read_signals(Path(__file__).parent / "recorded" / "signals")
 HEALTHY = [name for name, curve in CURVES.items() if not curve.events]
 
 
@@ -78,3 +80,17 @@ def test_an_overflow_is_critical_within_three_steps() -> None:
     assert critical.kind == "non_finite"
     assert onset - 1 <= critical.onset_step <= onset
     assert critical.step <= onset + 3
+
+
+@pytest.mark.parametrize("name", sorted(SIGNALS))
+def test_it_is_quiet_on_healthy_trainings_with_all_that_the_hook_reads(name: str) -> None:
+    """Recorded by ``python -m benchmarks.detection.record_signals``: layers, norms, times, evaluations and all."""
+    assert {"grad_norm", "update_ratio", "step_seconds"} <= SIGNALS[name][10].signals.keys()
+    assert any("val_loss" in point.signals for point in SIGNALS[name])
+
+    assert not feed_panel(Panel(), SIGNALS[name])
+    assert not alarms(feed_panel(Panel(sensitivity="low"), SIGNALS[name]))
+
+
+def test_a_panel_holds_less_than_a_tenth_of_a_megabyte() -> None:
+    assert kilobytes_per_run(SIGNALS["adamw"]) < 110

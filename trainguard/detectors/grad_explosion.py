@@ -9,11 +9,16 @@ from typing import ClassVar
 from pydantic import JsonValue
 
 from trainguard.detectors.base import Detector
-from trainguard.detectors.loss_spike import OVER_TAIL
 from trainguard.detectors.snapshot import State, flag_in, whole_in
 from trainguard.detectors.watch import Watch
 from trainguard.wire import Finding, FindingKind
 
+PLAIN = 2.5
+"""Times ``ratio`` from where on one point is enough, with nothing to confirm it."""
+PLAIN_Z = 15.0
+LOSS_Z = 3.0
+OVER_TAIL = 1.6
+"""A norm must lie this much farther out than the run's own noise does now and then."""
 LASTS = 5
 """Points in a row after which an explosion is no longer one bad batch."""
 
@@ -27,6 +32,10 @@ class GradExplosion(Detector):
 
     ``z``: bands above the center of the logarithm; ``ratio``: times the center, and the long-run center, that
     the norm must reach as well; ``critical_ratio``: times the center for five points in a row that make it critical.
+
+    Small batches throw the norm of a single step to five times its level every hundred steps. So one point must be
+    ten times the center, or fifteen bands above it, or the loss must be out of its usual scatter with it; else a
+    second one must follow.
 
     `LossSpike` is the better choice where no gradient norm is recorded; `NonFinite` for one that is no number.
 
@@ -73,8 +82,19 @@ class GradExplosion(Detector):
         # After a stretch of tiny gradients the usual size is no explosion, so the long memory is asked as well.
         if norm < self.ratio * exp(base.long_center) or base.z < OVER_TAIL * base.tail:
             return None
+        if not self._is_plain(watch, norm / before):
+            return None
         self._firing = True
         return self._report(watch, before, norm, "")
+
+    def _is_plain(self, watch: Watch, times: float) -> bool:
+        base = watch.gradient
+        return (
+            times >= PLAIN * self.ratio
+            or base.z >= PLAIN_Z * self.strictness
+            or base.held >= 2
+            or watch.loss.z >= LOSS_Z * self.strictness
+        )
 
     def _report(self, watch: Watch, before: float, norm: float, more: str) -> Finding:
         base = watch.gradient

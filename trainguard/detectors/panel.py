@@ -21,7 +21,7 @@ from trainguard.detectors.vitals import Vitals
 from trainguard.detectors.watch import Watch
 from trainguard.wire import Finding, Observation
 
-REMEMBERED = 256
+REMEMBERED = 192
 """Points behind the evidence."""
 EVIDENCE_AT_MOST = 60
 """Numbers that a finding carries: the wire takes 64."""
@@ -35,7 +35,7 @@ CAUSE_WITHIN = 8
 """Points before an onset in which such a jump belongs to it: the loss of a step shows the update before it."""
 NAN = float("nan")
 _ROW = Struct("<q6d")
-"""A row in bytes: a third of what a tuple of numbers takes, 256 times in every run."""
+"""A row in bytes: a third of what a tuple of numbers takes, 192 times in every run."""
 SETTLING = 2
 """The points right before an onset are left out of the healthy stretch: an onset is known to a point or two."""
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 from pydantic import JsonValue
 
 from trainguard.detectors.base import Detector
-from trainguard.detectors.snapshot import State, mapping_in, numbers_in, whole_in
+from trainguard.detectors.snapshot import State, mapping_in, number_in, numbers_in, whole_in
 from trainguard.detectors.streak import Streak
 from trainguard.detectors.watch import Watch
 from trainguard.detectors.window import SlidingMedian
@@ -18,10 +18,11 @@ SAMPLE_EVERY = 2
 WINDOW = 64
 KNOWN = 12
 REBASE_AFTER = 256
+IN_A_ROW = 16
 
 
 class SlowStep(Detector):
-    """``factor`` times the usual time of a step, for ``patience`` steps in a row.
+    """``factor`` times the usual time of a step, for ``patience_seconds`` and at least 16 steps in a row.
 
     One long step is an evaluation, a checkpoint or a garbage collection; the step after an evaluation, after a
     resume and after a gap is passed over. Steps shorter than ``least_seconds`` are nobody's trouble. In seconds by
@@ -34,24 +35,30 @@ class SlowStep(Detector):
     >>> times = [0.5] * 60 + [2.0] * 40
     >>> found = [detector.update(Observation(0, step, 0.0, {"step_seconds": one})) for step, one in enumerate(times)]
     >>> [(finding.step, finding.onset_step) for finding in found if finding]
-    [(83, 60)]
+    [(89, 60)]
     """
 
     name: ClassVar[str] = "slow_step"
     kind: ClassVar[FindingKind] = "slow_step"
 
     def __init__(
-        self, *, sensitivity: str = "normal", factor: float = 3.0, patience: float = 24, least_seconds: float = 0.1
+        self,
+        *,
+        sensitivity: str = "normal",
+        factor: float = 3.0,
+        patience_seconds: float = 60.0,
+        least_seconds: float = 0.1,
     ) -> None:
         super().__init__(sensitivity=sensitivity)
         self.factor = self._threshold("factor", factor)
-        self.patience = self._threshold("patience", patience)
+        self.patience_seconds = self._threshold("patience_seconds", patience_seconds)
         self.least_seconds = self._threshold("least_seconds", least_seconds)
 
     def _reset(self) -> None:
         self._usual = SlidingMedian(WINDOW)
         self._streak = Streak(calm_after=2)
         self._seen = 0
+        self._lost = 0.0
 
     def judge(self, watch: Watch) -> Finding | None:
         """See `Detector.judge`."""
@@ -72,10 +79,11 @@ class SlowStep(Detector):
             if self._streak.count:
                 self._streak.add(watch.step, False)
             return None
+        self._lost = seconds + (self._lost if self._streak.count else 0.0)
         self._streak.add(watch.step, True)
-        if self._streak.count >= REBASE_AFTER:
+        if self._streak.count >= REBASE_AFTER and self._streak.told:
             usual.fill([seconds] * KNOWN)
-        if not self._streak.is_due(self.patience):
+        if self._lost < self.patience_seconds or not self._streak.is_due(IN_A_ROW):
             return None
         evidence = {"step_seconds_before": before, "step_seconds_at": seconds}
         waited = watch.signals.get("data_wait_seconds")
@@ -93,11 +101,16 @@ class SlowStep(Detector):
 
     def memory(self) -> State:
         """See `Detector.memory`."""
-        return {"usual": [*self._usual.values()], "streak": self._streak.state_dict(), "seen": self._seen}
+        return {
+            "usual": [*self._usual.values()],
+            "streak": self._streak.state_dict(),
+            "seen": self._seen,
+            "lost": self._lost,
+        }
 
     def load_memory(self, state: Mapping[str, JsonValue]) -> None:
         """See `Detector.load_memory`."""
-        usual, seen = numbers_in(state, "usual"), whole_in(state, "seen")
+        usual, seen, lost = numbers_in(state, "usual"), whole_in(state, "seen"), number_in(state, "lost")
         self._streak.load_state_dict(mapping_in(state, "streak"))
         self._usual.fill(usual)
-        self._seen = seen
+        self._seen, self._lost = seen, lost

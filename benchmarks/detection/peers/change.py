@@ -14,8 +14,8 @@ from trainguard.wire import Observation
 class PageHinkley(Rule):
     """Page (1954) as river ships it: δ 0.005, threshold 50, forgetting 0.9999, 30 points, both directions."""
 
-    def __init__(self, total: int) -> None:
-        super().__init__(total)
+    def __init__(self, total: int, strictness: float = 1.0) -> None:
+        super().__init__(total, strictness)
         self._begin()
 
     def _begin(self) -> None:
@@ -34,7 +34,7 @@ class PageHinkley(Rule):
         self._down = 0.9999 * self._down + deviation + 0.005
         self._lowest = min(self._lowest, self._up)
         self._highest = max(self._highest, self._down)
-        changed = self._up - self._lowest > 50 or self._highest - self._down > 50
+        changed = max(self._up - self._lowest, self._highest - self._down) > 50 * self.strictness
         if self._count < 30 or not changed:
             return False
         self._begin()
@@ -46,8 +46,8 @@ class Adwin(Rule):
 
     DELTA, CLOCK, BUCKETS, SHORTEST, GRACE = 0.002, 32, 5, 5, 10
 
-    def __init__(self, total: int) -> None:
-        super().__init__(total)
+    def __init__(self, total: int, strictness: float = 1.0) -> None:
+        super().__init__(total, strictness)
         self._seen = 0
         self._rows: list[deque[tuple[float, float]]] = [deque()]
         """Row r holds (sum, sum of squared deviations) of 2**r values each, the newest at the right."""
@@ -98,7 +98,7 @@ class Adwin(Rule):
                 continue
             difference = abs(amount_left / left - (total - amount_left) / right)
             weight = 1 / (left - self.SHORTEST + 1) + 1 / (right - self.SHORTEST + 1)
-            confidence = log(2 * log(width) / self.DELTA)
+            confidence = self.strictness * log(2 * log(width) / self.DELTA)
             if difference > sqrt(2 * weight * variance * confidence) + 2 / 3 * weight * confidence:
                 next(row for row in reversed(self._rows) if row).popleft()
                 return True
@@ -108,8 +108,8 @@ class Adwin(Rule):
 class Patience(Rule):
     """The mean of the last 10 losses has not been better for a tenth of the run (Keras, Lightning EarlyStopping)."""
 
-    def __init__(self, total: int) -> None:
-        super().__init__(total)
+    def __init__(self, total: int, strictness: float = 1.0) -> None:
+        super().__init__(total, strictness)
         self._window = deque[float](maxlen=10)
         self._best = inf
         self._waited = 0
@@ -125,7 +125,7 @@ class Patience(Rule):
             self._waited = 0
             return False
         self._waited += 1
-        return self._waited == max(1, self.total // 10)
+        return self._waited == max(1, round(self.strictness * self.total / 10))
 
 
 class NaiveRobust(Rule):
@@ -134,8 +134,8 @@ class NaiveRobust(Rule):
 
     LIMITS: ClassVar = {"loss": (6.0, 0.05), "grad_norm": (12.0, 1.5)}
 
-    def __init__(self, total: int) -> None:
-        super().__init__(total)
+    def __init__(self, total: int, strictness: float = 1.0) -> None:
+        super().__init__(total, strictness)
         self._windows = {name: deque[float](maxlen=64) for name in self.LIMITS}
 
     def update(self, observation: Observation) -> bool:
@@ -151,7 +151,7 @@ class NaiveRobust(Rule):
             if len(window) >= 24:
                 low, middle, high = quantiles(window, n=4)
                 width = max(0.7413 * (high - low), 1e-12)
-                if value - middle > z * width and value - middle > rise * abs(middle):
+                if value - middle > self.strictness * z * width and value - middle > rise * abs(middle):
                     spoke = True
                     continue
             window.append(value)

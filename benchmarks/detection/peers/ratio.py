@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from math import isfinite, sqrt
 
-from benchmarks.detection.peers.rule import Rule
+from benchmarks.detection.peers.rule import Rule, scaled_ratio
 from trainguard.wire import Observation
 
 
 class Megatron(Rule):
     """abs(x) ≥ 10 times the largest of the first 100 losses."""
 
-    def __init__(self, total: int) -> None:
-        super().__init__(total)
+    def __init__(self, total: int, strictness: float = 1.0) -> None:
+        super().__init__(total, strictness)
         self._seen = 0
         self._largest = 0.0
 
@@ -24,14 +24,14 @@ class Megatron(Rule):
         if self._seen <= 100:
             self._largest = max(self._largest, abs(loss))
             return False
-        return abs(loss) >= 10 * self._largest
+        return abs(loss) >= scaled_ratio(10, self.strictness) * self._largest
 
 
 class Metaseq(Rule):
     """loss over an average (α = 0.2) above 1.1; spikes do not enter the average."""
 
-    def __init__(self, total: int) -> None:
-        super().__init__(total)
+    def __init__(self, total: int, strictness: float = 1.0) -> None:
+        super().__init__(total, strictness)
         self._average: float | None = None
 
     def update(self, observation: Observation) -> bool:
@@ -41,7 +41,7 @@ class Metaseq(Rule):
         if self._average is None:
             self._average = loss
             return False
-        if self._average > 0 and loss / self._average > 1.1:
+        if self._average > 0 and loss / self._average > scaled_ratio(1.1, self.strictness):
             return True
         self._average += 0.2 * (loss - self._average)
         return False
@@ -50,8 +50,8 @@ class Metaseq(Rule):
 class ZClipAlarm(Rule):
     """z of the gradient norm above 2.5, by averages (α = 0.97) after 25 values; the clipped value enters them."""
 
-    def __init__(self, total: int) -> None:
-        super().__init__(total)
+    def __init__(self, total: int, strictness: float = 1.0) -> None:
+        super().__init__(total, strictness)
         self._first: list[float] = []
         self._mean = 0.0
         self._variance = 0.0
@@ -68,17 +68,18 @@ class ZClipAlarm(Rule):
             return False
         deviation = sqrt(self._variance)
         z = (norm - self._mean) / (deviation + 1e-12)
-        clipped = self._mean + 2.5 * 2.5 / z * deviation if z > 2.5 else norm
+        limit = 2.5 * self.strictness
+        clipped = self._mean + limit * limit / z * deviation if z > limit else norm
         self._mean = 0.97 * self._mean + 0.03 * clipped
         self._variance = 0.97 * self._variance + 0.03 * (clipped - self._mean) ** 2
-        return z > 2.5
+        return z > limit
 
 
 class AxLearnSkip(Rule):
     """Not finite, or a gradient norm of 20 times the average of good steps."""
 
-    def __init__(self, total: int) -> None:
-        super().__init__(total)
+    def __init__(self, total: int, strictness: float = 1.0) -> None:
+        super().__init__(total, strictness)
         self._average: float | None = None
 
     def update(self, observation: Observation) -> bool:
@@ -90,7 +91,7 @@ class AxLearnSkip(Rule):
             return False
         if self._average is None:
             self._average = norm
-        if norm >= 20 * self._average > 0:
+        if norm >= scaled_ratio(20, self.strictness) * self._average > 0:
             return True
         self._average = 0.99 * self._average + 0.01 * norm
         return False
@@ -99,8 +100,8 @@ class AxLearnSkip(Rule):
 class InternEvo(Rule):
     """loss > 1.5 times the loss before."""
 
-    def __init__(self, total: int) -> None:
-        super().__init__(total)
+    def __init__(self, total: int, strictness: float = 1.0) -> None:
+        super().__init__(total, strictness)
         self._previous: float | None = None
 
     def update(self, observation: Observation) -> bool:
@@ -108,21 +109,21 @@ class InternEvo(Rule):
         if loss is None:
             return False
         previous, self._previous = self._previous, loss
-        return previous is not None and loss > 1.5 * previous
+        return previous is not None and loss > scaled_ratio(1.5, self.strictness) * previous
 
 
 class FlagScale(Rule):
     """A fifth above the last good loss."""
 
-    def __init__(self, total: int) -> None:
-        super().__init__(total)
+    def __init__(self, total: int, strictness: float = 1.0) -> None:
+        super().__init__(total, strictness)
         self._good: float | None = None
 
     def update(self, observation: Observation) -> bool:
         loss = observation.signals.get("loss")
         if loss is None:
             return False
-        if self._good is not None and self._good > 0 and (loss - self._good) / self._good >= 0.2:
+        if self._good is not None and self._good > 0 and (loss - self._good) / self._good >= 0.2 * self.strictness:
             return True
         self._good = loss
         return False
