@@ -94,7 +94,7 @@ def band_of(fault: Fault) -> str:
     return STRONG if fault.sigmas >= 8 else WEAK
 
 
-def inject(curves: Sequence[Curve], repeats: int = 3) -> Iterator[Injected]:
+def inject(curves: Sequence[Curve], repeats: int = 2) -> Iterator[Injected]:
     """Every fault into every healthy curve that is long enough, ``repeats`` times at places fixed by a hash."""
     for curve in curves:
         room = len(curve.observations) - BEFORE - DRIFT

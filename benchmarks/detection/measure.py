@@ -142,7 +142,7 @@ def measure(
         standings=standings,
         plateaus={name: _plateaus(listen, ordinary) for name, listen in plateau_contestants().items()},
         # The peers' own false alarms on real curves say enough; this is for the interval of ours.
-        quiet={name: _quiet(listen, healthy) for name, listen in contestants.items() if name.startswith(OURS)},
+        quiet={name: _quiet(listen, healthy) for name, listen in contestants.items() if name == OURS},
         leads=leads([*ordinary, *recorded]),
         trade_off=trade_off(ordinary, {name: one.real for name, one in standings.items()}, names),
         microseconds={name: microseconds_per_observation(observations) for name, observations in signals.items()},

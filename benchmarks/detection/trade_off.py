@@ -10,7 +10,7 @@ from benchmarks.detection.contestants import OURS, at_strictness
 from benchmarks.detection.curves import Curve
 from benchmarks.detection.scoring import Score, score
 
-STRICTNESSES = (0.35, 0.5, 0.7, 1.0, 1.5, 2.5)
+STRICTNESSES = (0.5, 0.7, 1.0, 1.5, 2.5)
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,7 @@ def test_a_rising_loss_is_left_to_others() -> None:
 
 
 def test_where_there_is_next_to_no_noise_a_short_run_is_enough() -> None:
-    [finding] = feed(Plateau(), of_losses(noise(300, 7.6, share=0.002)))
+    [finding] = feed(Plateau(), of_losses(noise(500, 7.6, share=0.002)))
 
     assert finding.severity == "warning"
 

@@ -28,7 +28,7 @@ CHANCES = (2, 3, 4, 10, 100, 1000)
 NEAR_CHANCE = 0.035
 LONG = 1
 """Times ``patience`` from which on a loss that sits at chance counts as stuck, however high it began."""
-EARLIEST = 0.2
+EARLIEST = 0.5
 SURE = 3.0
 """Standard errors that must fit into what still counts as flat."""
 FALLING_AGAIN = 3.0
@@ -133,7 +133,7 @@ class Plateau(Detector):
         )
 
     def _patience_for(self, blocks: Sequence[float]) -> float:
-        """Points before the first word: a fifth where the noise is so small that flat is seen to be flat by then."""
+        """Points before the first word: half where the noise is so small that flat is seen to be flat by then."""
         if self._course.points < EARLIEST * self.patience * self.strictness:
             return self.patience * self.strictness
         noise = 1.4826 * median(abs(after - before) for before, after in pairwise(blocks)) / 2**0.5

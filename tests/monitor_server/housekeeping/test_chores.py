@@ -15,10 +15,11 @@ from monitor_server.housekeeping.old_marks import (
     KEEP_SENDERS_SECONDS,
     KEEP_SNAPSHOTS_SECONDS,
 )
-from monitor_server.storage import commands, notifications, observations, silences
+from monitor_server.storage import commands, notifications, observations, reports, silences
 from monitor_server.storage.tables import notifications as notifications_table
 from monitor_server.storage.tables import panel_snapshots, senders
 from tests.monitor_server.service import HEALTHY, Service, Trainer, diverge
+from trainguard.wire import Finding
 
 MANY_STEPS = [2.0 + 0.01 * (step % 7) for step in range(1100)]
 
@@ -32,6 +33,12 @@ def told(service: Service, trainer: Trainer) -> list[tuple[str, str]]:
         return [
             (one["event"], one["document"]["sentence"]) for one in notifications.of_run(connection, trainer.run_id, 100)
         ]
+
+
+def silent_findings(service: Service, trainer: Trainer) -> list[Finding]:
+    with service.database.read() as connection:
+        stored = reports.findings_of(connection, trainer.run_id, source="server", limit=100)
+    return [one.finding for one in stored if one.finding.detector == "silent_runs"]
 
 
 def test_a_run_that_says_nothing_is_called_silent_and_told_of_once(serve: Callable[..., Service]) -> None:
@@ -49,6 +56,10 @@ def test_a_run_that_says_nothing_is_called_silent_and_told_of_once(serve: Callab
     assert [service.run(one.run_id).state for one in (quiet, lively, ended)] == ["silent", "running", "finished"]
     assert told(service, quiet) == [("silent", "Nothing was heard of it for 5 minutes; it was last seen at step 299.")]
     assert told(service, lively) == told(service, ended) == []
+    assert [(one.kind, one.step, one.evidence["silent_seconds"]) for one in silent_findings(service, quiet)] == [
+        ("silent", 299, 301.0)
+    ]
+    assert not silent_findings(service, lively)
 
     service.send(quiet.steps([2.3]))
     assert service.run(quiet.run_id).state == "running"
