@@ -9,6 +9,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from monitor_server.api.examples import EXAMPLES
 from trainguard.wire import ACTIONS
 
 _SCHEMAS = "#/components/schemas/"
@@ -18,8 +19,10 @@ _bodies: dict[str, type[BaseModel]] = {}
 def takes(model: type[BaseModel]) -> dict[str, Any]:
     """``openapi_extra`` of a route whose body is ``model``."""
     _bodies[model.__name__] = model
-    content = {"application/json": {"schema": {"$ref": _SCHEMAS + model.__name__}}}
-    return {"requestBody": {"required": True, "content": content}}
+    content: dict[str, Any] = {"schema": {"$ref": _SCHEMAS + model.__name__}}
+    if model.__name__ in EXAMPLES:
+        content["example"] = EXAMPLES[model.__name__]
+    return {"requestBody": {"required": True, "content": {"application/json": content}}}
 
 
 def document(app: FastAPI) -> dict[str, Any]:

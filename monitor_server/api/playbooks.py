@@ -26,7 +26,10 @@ ProjectPath = Annotated[str, Path(min_length=1, max_length=200)]
 
 
 class PlaybookDocument(RootModel[dict[str, JsonValue]]):
-    """A playbook as JSON, see `docs/recovery.md`; ``{"extends": "default"}`` is the shortest one."""
+    """A playbook as JSON; its keys are those of `trainguard playbook show default --yaml`.
+
+    ``{"extends": "default"}`` is the shortest one.
+    """
 
 
 @router.get("/playbooks", response_model=ProjectPlaybooks)

@@ -114,6 +114,26 @@ def tell_commands(console: Console, commands: Sequence[dict[str, Any]], *, now: 
     console.print(table)
 
 
+def tell_audit(console: Console, entries: Sequence[dict[str, Any]]) -> None:
+    """One line per thing done."""
+    if not entries:
+        console.print("Nothing was commanded yet.")
+        return
+    table = _table("when", "by", "action", "project", "id", "what happened")
+    for one in entries:
+        said = one["document"]
+        words = _ordered(said) if said.get("orders") else str(said.get("reason") or said.get("name") or "")
+        table.add_row(
+            time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(one["done_at"])),
+            escape(f"{one['actor']} ({one['actor_kind']})"),
+            one["action"].replace("_", " "),
+            escape(one["project"] or "all"),
+            one["run_id"][:8] if one["run_id"] else "",
+            escape(words),
+        )
+    console.print(table)
+
+
 def tell_silences(console: Console, silences: Sequence[dict[str, Any]]) -> None:
     """One line per silence."""
     if not silences:
@@ -142,7 +162,7 @@ def _ordered(command: dict[str, Any]) -> str:
         told = [f"{name} {value}" for name, value in order.items() if name != "action" and value is not None]
         words = f" ({', '.join(told)})" if told else ""
         orders.append(order["action"].replace("_", " ") + words)
-    return ", then ".join(orders) + (f": {command['reason']}" if command["reason"] else "")
+    return ", then ".join(orders) + (f": {command['reason']}" if command.get("reason") else "")
 
 
 def tell_advice(console: Console, answer: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from monitor_server.cli.asking import DEFAULT_SERVER, AsJson, Asking, Limit, Server, Token, give_up
+from monitor_server.cli.audit_commands import add_audit_command
 from monitor_server.cli.incident_commands import incident_program
 from monitor_server.cli.ordering_commands import ordering_program
 from monitor_server.cli.past_log_commands import add_past_log_commands
@@ -183,3 +184,4 @@ def _settings(given: dict[str, Any]) -> Any:
 
 
 add_past_log_commands(program)
+add_audit_command(program)

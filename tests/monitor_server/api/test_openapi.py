@@ -9,6 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
+from monitor_server.api import openapi
+from monitor_server.api.examples import EXAMPLES
 from tests.monitor_server.api.door import Door
 
 BODIES = {
@@ -47,3 +49,11 @@ async def test_every_operation_tells_of_problems(door: Door) -> None:
         for operation in operations.values():
             assert "application/problem+json" in operation["responses"]["default"]["content"]
             assert operation["description"]
+
+
+async def test_every_body_has_an_example_that_its_model_reads(door: Door) -> None:
+    told = await document(door)
+    for model in openapi._bodies.values():
+        model.model_validate_json(json.dumps(EXAMPLES[model.__name__]))
+    assert EXAMPLES.keys() == openapi._bodies.keys()
+    assert told["paths"]["/api/v1/silences"]["post"]["requestBody"]["content"]["application/json"]["example"]

@@ -95,6 +95,10 @@ def test_orders_say_their_consequence_and_go_to_the_trainer(running: Running) ->
     status, said = ask("command", "gpt", "halt", "--yes", *where)
     assert status == 1
     assert "is on its way already" in said
+    status, said = ask("audit", "--run", "gpt", *where)
+    assert status == 0
+    assert "a person (person)" in said
+    assert "scale learning rate (factor 0.5)" in said
     receipt = running.post(f"/runs/{trainer.run_id}/envelopes", trainer.envelope()).json()
     assert receipt["commands"][0]["orders"] == [{"action": "scale_learning_rate", "factor": 0.5}]
 
