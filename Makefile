@@ -67,6 +67,13 @@ secrets:
 dashboards: $(VENV)/.dev
 	$(BIN)/python -m dashboards.grafana.generate
 
+# Needs Node and its registry, so it is no part of the tests.
+.PHONY: check-dashboards
+check-dashboards: $(VENV)/.dev
+	@mkdir -p $(VENV)/grafana-types
+	npm install --prefix $(VENV)/grafana-types --no-audit --no-fund --silent typescript@5.9.3 @grafana/schema@13.2.3
+	$(BIN)/python -m dashboards.grafana.check_types $(VENV)/grafana-types
+
 # The peers have an environment of their own, which sees the project's; their versions are nobody else's business.
 $(VENV)/bench/.done: $(VENV)/.dev
 	$(BIN)/python -m venv $(VENV)/bench

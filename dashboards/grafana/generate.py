@@ -36,6 +36,9 @@ def rendered(name: str) -> str:
     board = json.loads(JSONEncoder().encode(DASHBOARDS[name]().build()))
     for number, panel in enumerate(board["panels"], start=1):
         panel["id"] = number
+    for variable in board["templating"]["list"]:
+        for option in ("auto", "auto_count", "auto_min"):  # an interval's, which the SDK gives to every kind
+            variable.pop(option, None)
     for annotation in board.get("annotations", {}).get("list", []):
         if annotation["datasource"]["type"] == sql.PLUGIN:
             statement = annotation.pop("expr")
