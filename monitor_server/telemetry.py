@@ -27,6 +27,8 @@ SEVERITIES = ("info", "warning", "critical")
 RUN_STATES = ("running", "silent", "finished", "halted", "failed")
 ENVELOPE_STATUSES = ("recorded", "duplicate", "refused", "failed")
 """refused: the sender's mistake; failed: ours, and it will come again."""
+LONGEST_DECISION = 300
+"""Characters of a decision in its label."""
 SECONDS_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 _GAUGES: Mapping[str, tuple[str, Callable[[RunRow], float | None]]] = {
@@ -128,6 +130,7 @@ class RunCollector(Collector):
         yield _runs_by_state(states)
         yield from _gauges(living)
         yield _active_incidents(living, active)
+        yield _decisions(living)
         yield from _counters(told)
         yield _findings(told)
 
@@ -164,6 +167,21 @@ def _active_incidents(living: list[RunRow], active: Mapping[tuple[UUID, str], in
     for run in living:
         for kind in sorted(_kinds() | {kind for run_id, kind in active if run_id == run.run_id}):
             family.add_metric((*_labels(run), kind), active.get((run.run_id, kind), 0))
+    return family
+
+
+def _decisions(living: list[RunRow]) -> Metric:
+    """The latest decision in a label: alerts quote it. One series per run at a time, a new one per decision."""
+    family = GaugeMetricFamily(
+        "trainguard_run_decision_info",
+        "Always 1; the label holds the latest decision.",
+        labels=(*RUN_LABELS, "decision"),
+    )
+    for run in living:
+        sentence = run.last_decision
+        if len(sentence) > LONGEST_DECISION:
+            sentence = sentence[: LONGEST_DECISION - 1] + "…"
+        family.add_metric((*_labels(run), sentence), 1)
     return family
 
 

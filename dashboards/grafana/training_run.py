@@ -228,6 +228,15 @@ def _troubles(board: dashboard.Dashboard) -> None:
     )
     board.with_panel(
         listing(
+            "Latest decision",
+            "What was decided last, and why.",
+            [Query(f"max by ({PER_RUN}, decision) (trainguard_run_decision_info{{{OF_RUN}}})", "count")],
+            hidden=["count", "Value", "run_id", "project"],
+            height=5,
+        )
+    )
+    board.with_panel(
+        listing(
             "Alerts",
             "Alerts of this run that fired or were about to in the chosen time. "
             "Empty is good, and empty too where the rule file is not loaded.",

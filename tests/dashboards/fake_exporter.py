@@ -60,6 +60,9 @@ class FakeTrainingExporter:
         registry.register(_Advance(self))
         self._gauges = {name: Gauge(f"trainguard_run_{name}", name, RUN_LABELS, registry=registry) for name in GAUGES}
         self._incidents = Gauge("trainguard_run_active_incidents", "open", (*RUN_LABELS, "kind"), registry=registry)
+        self._decisions = Gauge(
+            "trainguard_run_decision_info", "decision", (*RUN_LABELS, "decision"), registry=registry
+        )
         self._findings = Counter(
             "trainguard_run_findings", "findings", (*RUN_LABELS, "kind", "severity"), registry=registry
         )
@@ -90,6 +93,7 @@ class FakeTrainingExporter:
             self._incidents.labels(**run, kind=kind).set(0)
             for severity in SEVERITIES:
                 self._findings.labels(**run, kind=kind, severity=severity)
+        self._decisions.labels(**run, decision="").set(1)
         self._gauges["learning_rate"].labels(**run).set(3e-4)
         self._gauges["lr_scale"].labels(**run).set(1)
         self._gauges["step_seconds"].labels(**run).set(0.1)
@@ -160,7 +164,7 @@ class FakeTrainingExporter:
 
 def metric_names() -> set[str]:
     """Every metric name a query may use, as it is exposed (counters with ``_total``)."""
-    run = {f"trainguard_run_{name}" for name in (*GAUGES, "active_incidents")}
+    run = {f"trainguard_run_{name}" for name in (*GAUGES, "active_incidents", "decision_info")}
     counters = ("findings", "rollbacks", "escalations", "observations", "observations_lost")
     run |= {f"trainguard_run_{name}_total" for name in counters}
     service = {"trainguard_envelopes_total", "trainguard_envelope_seconds_bucket"}
