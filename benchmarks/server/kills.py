@@ -44,6 +44,8 @@ def run(database: str, log: Path, *, kills: int, workers: int = 1) -> dict[str, 
     thread.start()
     try:
         for _ in range(kills):
+            # Only once the load has come back: a service that was not up could lose nothing.
+            trainers.wait_for(RUNS)
             time.sleep(chance.uniform(*CALM_SECONDS))
             if workers > 1:
                 # One worker of several: the others go on, and the supervisor replaces it.
@@ -54,7 +56,7 @@ def run(database: str, log: Path, *, kills: int, workers: int = 1) -> dict[str, 
             service.process.kill()
             service.process.wait()
             service = start(database, log, port=service.port)
-        time.sleep(CALM_SECONDS[1])
+        trainers.wait_for(2 * RUNS)
     finally:
         trainers.is_over = True
         thread.join(60)
@@ -90,6 +92,12 @@ class Trainers:
         self.wrong: list[str] = []
         self.again = 0
         self.is_over = False
+
+    def wait_for(self, further: int) -> None:
+        """Until so many further envelopes are acknowledged, or a minute is over."""
+        wanted, deadline = sum(self.acknowledged.values()) + further, time.monotonic() + 60
+        while sum(self.acknowledged.values()) < wanted and time.monotonic() < deadline:
+            time.sleep(0.02)
 
     def work(self) -> None:
         """Send until it is over."""
@@ -149,13 +157,17 @@ def _verdict(address: str, trainers: Trainers) -> dict[str, Any]:
                 assert isinstance(row, RunRow)
                 counted = select(func.count(), func.min(observations_table.c.step), func.max(observations_table.c.step))
                 count, first, last = connection.execute(counted.where(observations_table.c.run_id == run_id)).one()
-                sent = connection.execute(
-                    select(func.max(senders.c.last_sequence)).where(senders.c.run_id == run_id)
-                ).scalar_one()
+                sent = (
+                    connection.execute(
+                        select(func.max(senders.c.last_sequence)).where(senders.c.run_id == run_id)
+                    ).scalar_one()
+                    or 0
+                )
                 lost += max(0, acknowledged * OBSERVATIONS - count)
                 # Of an envelope whose receipt was cut off nobody knows; but no more than that one may be there.
                 disorder += not acknowledged <= sent <= acknowledged + 1
-                disorder += (first, last, count) != (0, sent * OBSERVATIONS - 1, sent * OBSERVATIONS)
+                expected = (0, sent * OBSERVATIONS - 1, sent * OBSERVATIONS) if sent else (None, None, 0)
+                disorder += (first, last, count) != expected
                 disorder += row.observations_total != count or row.last_step != last
                 # In full order, and every one of them judged.
                 steps = [one.step for one in observations.read(connection, run_id, limit=1_000_000)]
