@@ -57,6 +57,7 @@ def serving(database: str, log: Path, *options: str, port: int | None = None, **
 def start(database: str, log: Path, *options: str, port: int | None = None, **variables: str) -> Service:
     """Start a service and wait until it is ready."""
     port = port or free_port()
+    workers = int(options[options.index("--workers") + 1]) if "--workers" in options else 1
     began = time.perf_counter()
     with log.open("ab") as output:
         process = subprocess.Popen(
@@ -67,12 +68,19 @@ def start(database: str, log: Path, *options: str, port: int | None = None, **va
         )
     while True:
         with contextlib.suppress(httpx.HTTPError):
-            if httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=5.0).status_code == 200:
+            is_ready = httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=5.0).status_code == 200
+            if is_ready and _listeners(port) >= workers:
                 return Service(process, port, time.perf_counter() - began)
         if process.poll() is not None or time.perf_counter() - began > START_SECONDS:
             process.kill()
             raise RuntimeError(f"the service did not start: {log.read_text()[-2000:]}")
         time.sleep(0.01)
+
+
+def _listeners(port: int) -> int:
+    """Sockets that listen on the port: one of each worker."""
+    lines = [line.split() for line in _read(Path("/proc/net/tcp")).splitlines()[1:]]
+    return sum(line[1].endswith(f":{port:04X}") and line[3] == "0A" for line in lines)
 
 
 def stop(service: Service) -> None:
