@@ -8,6 +8,7 @@ exception it may raise there is `TrainingHalted`.
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -19,13 +20,15 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from client_hook.delivery import EXIT_SECONDS, Outbox, Spool, Transport, Worker
-from client_hook.errors import TrainingHalted
+from client_hook.errors import AttachError, TrainingHalted
 from client_hook.following import FollowingBrain
 from client_hook.guard import Guard
 from client_hook.local_brain import Concern, LocalBrain, Standing
 from client_hook.outcome import StepOutcome
 from client_hook.ranks import Ranks
 from client_hook.ranks.finite import FlagLost, SharedFiniteness
+from client_hook.recovery.errors import CheckpointInvalid
+from client_hook.recovery.foreign import snapshot_of_foreign
 from client_hook.recovery.journal import JournalLike
 from client_hook.recovery.rerun import HealthyLevel, RerunReport, StepFunction, rerun
 from client_hook.recovery.schedule_rhythm import ScheduleRhythm
@@ -196,6 +199,35 @@ class TrainingHook:
         """Note the loss of a micro-batch; ``observe()`` then takes the mean of them."""
         with self._guard:
             self._accumulated.append(loss.detach() if isinstance(loss, Tensor) else loss)
+
+    def register_checkpoint(
+        self, path: str | os.PathLike[str], *, step: int, load: Callable[[str | os.PathLike[str]], object]
+    ) -> UUID:
+        """Let rollbacks go back to a checkpoint of your own as well; returns its id. Call it between two steps.
+
+        ``load(path)`` puts it into the model and the optimizers, as your script does; the training is then put back
+        as it was, bit for bit, and a copy is kept among the hook's checkpoints, *confirmed* because you vouch for
+        it. ``step`` is the step to make after it, in this run's numbers.
+
+        Raises:
+            AttachError: it could not be read, does not fit, or is not finite; the training is as it was.
+        """
+        keeper, position = self._training.keeper, self._training.position
+        if keeper is None:
+            raise AttachError("this run keeps no checkpoints; attach with checkpoints='a folder/'")
+        if self._shared is not None:
+            raise AttachError("with several ranks no checkpoint can be registered")
+        if not 0 <= step <= position.next_step:
+            raise AttachError(f"step={step} is not between 0 and the step to make now, {position.next_step}")
+        self._training.rate.heal()
+        try:
+            snapshot = snapshot_of_foreign(self._training.state, lambda: load(path))
+        except CheckpointInvalid as error:
+            raise AttachError(f"{os.fspath(path)!r} cannot be registered: {error}") from error
+        report = keeper.register(snapshot, attempt=position.attempt, step=step)
+        if report is None:
+            raise AttachError(f"{os.fspath(path)!r} cannot be registered: {keeper.why_not_saved}")
+        return report.checkpoint_id
 
     def evaluated(self, **values: Any) -> None:
         """Report an evaluation: ``hook.evaluated(val_loss=2.31)``. Tensors with one element, or numbers.

@@ -85,13 +85,24 @@ class CheckpointKeeper:
         if bad:
             self.why_not_saved = f"the state before step {next_step} is not finite: {', '.join(bad[:3])}"
             return None
+        # Nothing came before the first state, so there is nothing it could have caught.
+        return self._stored(snapshot, checkpoint_id, attempt, next_step, is_good=is_initial)
+
+    def register(self, snapshot: Snapshot, *, attempt: int, step: int) -> CheckpointReport | None:
+        """Keep what a person vouches for: confirmed from the beginning. ``None`` as for `save`."""
+        checkpoint_id = self._identify(attempt, step, self._saves)
+        self._saves += 1
+        return self._stored(snapshot, checkpoint_id, attempt, step, is_good=True)
+
+    def _stored(
+        self, snapshot: Snapshot, checkpoint_id: UUID, attempt: int, next_step: int, *, is_good: bool
+    ) -> CheckpointReport | None:
         size_bytes = self._store.save(snapshot, checkpoint_id=checkpoint_id, attempt=attempt, step=next_step)
         record = CheckpointRecord(
             checkpoint_id=checkpoint_id,
             attempt=attempt,
             step=next_step,
-            # Nothing came before the first state, so there is nothing it could have caught.
-            state="confirmed" if is_initial else "candidate",
+            state="confirmed" if is_good else "candidate",
             saved_at=self._clock(),
             size_bytes=size_bytes,
             place=self._store.place,
