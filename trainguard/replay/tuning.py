@@ -29,7 +29,7 @@ LOUDNESS: dict[str, tuple[str, ...]] = {
     "overfitting": ("rise",),
     "rank_disagreement": ("z",),
     "slow_step": ("factor",),
-    "data_starvation": ("patience",),
+    "data_starvation": ("patience_seconds",),
 }
 """By detector: the thresholds that make it quieter when they are raised together. What is not a matter of degree (a
 NaN, a frozen parameter) is not here."""
