@@ -111,3 +111,26 @@ def test_a_loss_that_has_only_ever_risen_has_no_level_to_drift_from() -> None:
     risen = [0.2 + 0.001 * step + 0.01 * (step % 3) for step in range(220)]
 
     assert not feed(Divergence(), with_losses(healthy(220), 0, risen))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_small_rise_after_a_jump_of_the_rate_is_critical_and_the_jump_is_the_onset(seed: int) -> None:
+    spoilt = scaled(scaled(healthy(seed=seed), 300, learning_rate=10.0), 301, loss=1.1)
+
+    [finding] = feed(Divergence(), spoilt)
+
+    assert (finding.severity, finding.onset_step) == ("critical", 300)
+    assert finding.step <= 330
+    assert finding.evidence["rate_factor"] == pytest.approx(10.0)
+    assert not feed(Divergence(), scaled(healthy(seed=seed), 301, loss=1.04))
+
+
+@pytest.mark.parametrize("factor", [0.1, 2.0, 10.0])
+def test_a_jump_of_the_rate_that_does_no_harm_is_none(factor: float) -> None:
+    assert not feed(Divergence(), scaled(healthy(), 300, learning_rate=factor))
+
+
+def test_a_warm_restart_goes_back_to_rates_that_were_there_before() -> None:
+    annealed = scaled(healthy(), 200, 300, learning_rate=0.01)
+
+    assert not feed(Divergence(), scaled(annealed, 300, loss=1.1))

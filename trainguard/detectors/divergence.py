@@ -37,6 +37,14 @@ BLOCKS = (8, 64)
 LEAST_SHIFT = 0.1
 """Share of the level below which a rise of many bands alone is not critical."""
 OVER_WANDER = 1.3
+RATE_JUMP = 3.0
+"""Times the highest rate so far that a rate must reach in one step to be taken for the cause of what follows."""
+SETTLED_RATE = 64
+JUMP_PATIENCE = 15
+JUMP_WATCHED = 48
+JUMP_NEWEST = 15
+JUMP_BANDS = 1.5
+JUMP_RISE = 0.03
 STEEP = 0.6
 """Share of the best level from which on the newest three blocks tell enough."""
 YOUNG = 256
@@ -61,6 +69,9 @@ class Divergence(Detector):
     *Slow*: medians of blocks rise over their best stretch (`drift.BlockTrend`; Mann-Kendall, Mann 1945): a
     warning from ``drift`` of the level on, critical from a fifth on. What came and went before must be exceeded, and a
     loss that has only ever risen has no level to drift from.
+
+    *With a cause*: where the applied rate jumped to three times all it had ever been, one and a half bands and three
+    hundredths of the level for fifteen points are enough to be critical, and the jump is the onset.
 
     `LossSpike` is the better choice for the first word on a jump; this one waits to see whether it heals.
 
@@ -97,8 +108,15 @@ class Divergence(Detector):
 
     def _reset(self) -> None:
         self._judged = 0
+        self._highest_rate = 0.0
+        self._forget_jump()
         self._begin_trends()
         self._end_excursion()
+
+    def _forget_jump(self) -> None:
+        self._jump: tuple[float, float, float, float] | None = None
+        self._after_jump: deque[float] = deque(maxlen=JUMP_NEWEST)
+        self._since_jump = 0
 
     def _begin_trends(self) -> None:
         """A jump that was told is no drift as well: the trends begin anew on the level it led to."""
@@ -119,6 +137,7 @@ class Divergence(Detector):
         """See `Detector.judge`."""
         if watch.resumed:
             self._end_excursion()
+            self._forget_jump()
             self._drifting = ""
             for trend in self._trends:
                 trend.rewind(watch.step)
@@ -126,7 +145,8 @@ class Divergence(Detector):
             return None
         sudden = self._judge_excursion(watch, watch.loss_value)
         slow = self._judge_drift(watch, watch.loss_value)
-        return sudden or slow
+        caused = self._judge_after_jump(watch, watch.loss_value) if watch.rate is not None else None
+        return sudden or slow or caused
 
     def _judge_excursion(self, watch: Watch, loss: float) -> Finding | None:
         base = watch.loss
@@ -186,6 +206,42 @@ class Divergence(Detector):
             onset=self._onset,
             value=watch.loss_value,
             evidence={"loss_before": base.center, "loss_band": base.band, "z": base.z},
+        )
+
+    def _judge_after_jump(self, watch: Watch, loss: float) -> Finding | None:
+        """A rise too small to be told without a cause, where the rate had just jumped above all it had ever been."""
+        rate = watch.rate or 0.0
+        highest, self._highest_rate = self._highest_rate, max(self._highest_rate, rate)
+        if 0 < RATE_JUMP * highest <= rate and self._judged >= SETTLED_RATE and watch.loss.ready:
+            self._jump = (
+                watch.step,
+                rate / highest,
+                watch.loss.center,
+                max(watch.loss.band, 0.5 * watch.loss.long_band),
+            )
+            self._after_jump.clear()
+            self._since_jump = 0
+        if self._jump is None:
+            return None
+        self._since_jump += 1
+        self._after_jump.append(loss)
+        step, factor, level, band = self._jump
+        if self._since_jump > JUMP_WATCHED or self._told or self._drifting == "critical":
+            self._jump = None
+            return None
+        now = median(self._after_jump)
+        if self._since_jump < JUMP_PATIENCE or now < level + max(JUMP_BANDS * band, JUMP_RISE * abs(level)):
+            return None
+        self._jump = None
+        self._drifting = "critical"
+        return self._finding(
+            watch,
+            "critical",
+            f"The loss is at {now:.4g} instead of {level:.4g} since the learning rate jumped at step {int(step)}, "
+            f"to {factor:.3g} times the highest it had been.",
+            onset=int(step),
+            value=watch.loss_value,
+            evidence={"loss_before": level, "loss_band": band, "rate_factor": factor},
         )
 
     def _judge_drift(self, watch: Watch, loss: float) -> Finding | None:
@@ -254,6 +310,10 @@ class Divergence(Detector):
             "drifting": self._drifting,
             "early": self._early,
             "judged": self._judged,
+            "highest_rate": self._highest_rate,
+            "jump": None if self._jump is None else list(self._jump),
+            "after_jump": list(self._after_jump),
+            "since_jump": self._since_jump,
             "trends": [trend.state_dict() for trend in self._trends],
         }
 
@@ -271,5 +331,18 @@ class Divergence(Detector):
         self._drifting = text_in(state, "drifting")
         self._early = optional_number_in(state, "early")
         self._judged = whole_in(state, "judged")
+        self._highest_rate = number_in(state, "highest_rate")
+        self._after_jump = deque(numbers_in(state, "after_jump"), maxlen=JUMP_NEWEST)
+        self._since_jump = whole_in(state, "since_jump")
+        self._jump = None
+        if _is_there(state, "jump"):
+            step, factor, level, band = numbers_in(state, "jump")
+            self._jump = (step, factor, level, band)
         for trend, saved in zip(self._trends, trends):
             trend.load_state_dict(mapping_in({"trends": saved}, "trends"))
+
+
+def _is_there(state: Mapping[str, JsonValue], name: str) -> bool:
+    if name not in state:
+        raise ValueError(f"the saved state has no field {name!r}; save it again with state_dict(), or call reset()")
+    return state[name] is not None
