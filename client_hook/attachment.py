@@ -95,6 +95,9 @@ def attach(
 ) -> TrainingHook:
     """Attach to a training and return its hook; nothing of the training is changed by it.
 
+    Where several ranks train one model, every rank attaches, with the same arguments and after the model was wrapped;
+    this waits for the others.
+
     Args:
         model: the module, or several (a GAN has two).
         optimizer: the optimizer, or several. Together they must own parameters of the model.

@@ -17,7 +17,7 @@ import torch.distributed as dist
 
 from client_hook.guard import raise_swallowed, record_swallowed
 
-DEADLINE_SECONDS = 200.0
+DEADLINE_SECONDS = 120.0
 
 Scene = Callable[[int, Path], Any]
 """What one rank does; returns JSON values."""

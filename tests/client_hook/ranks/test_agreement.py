@@ -16,7 +16,9 @@ from client_hook.recovery.agreement import Agreement, NotAgreed, RanksParted
 PATIENCE = Patience(
     hear_seconds=30, check_seconds=30, apply_seconds=30, silence_seconds=30, grace_seconds=1, answer_seconds=20
 )
-SHORT = Patience(hear_seconds=9, check_seconds=9, apply_seconds=9, silence_seconds=1, grace_seconds=1, answer_seconds=9)
+SHORT = Patience(
+    hear_seconds=9, check_seconds=9, apply_seconds=9, silence_seconds=2.5, grace_seconds=1, answer_seconds=9
+)
 
 
 class Rank:

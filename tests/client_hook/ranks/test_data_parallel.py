@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import os
+import threading
+import time
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -19,7 +21,7 @@ from client_hook.ranks import Patience
 from client_hook.recovery.checkpoints import MemoryCheckpoints
 from client_hook.recovery.verification import checksum
 from tests.client_hook.ranks.processes import run_ranks
-from trainguard.wire import Acknowledgement, Command, LowerLearningRate, Observation, Order, Rollback
+from trainguard.wire import Acknowledgement, Command, LowerLearningRate, Observation, Order, Pause, Resume, Rollback
 
 
 class Voices:
@@ -140,7 +142,7 @@ def test_two_ranks_are_one_run_and_go_back_together(tmp_path: Path) -> None:
 
 def awkward_moments(rank: int, folder: Path) -> dict[str, Any]:
     """Not synchronous: couriers and delivery threads at work, a bad batch on one rank, and data of uneven length."""
-    attachment.PATIENCE = Patience(check_seconds=2, values_seconds=1)
+    attachment.PATIENCE = Patience(check_seconds=6, values_seconds=1)
     training = DataParallel(rank)
     hook = training.attach(mode="act", checkpoints=MemoryCheckpoints(), synchronous=False)
     voices = Voices(hook)
@@ -192,7 +194,7 @@ def test_a_bad_batch_and_uneven_inputs_hang_nobody_and_part_nobody(tmp_path: Pat
 
 def dies_over_a_command(rank: int, folder: Path) -> dict[str, Any]:
     """Rank 1 is killed between the commit and its own application."""
-    attachment.PATIENCE = Patience(silence_seconds=2, grace_seconds=1)
+    attachment.PATIENCE = Patience(silence_seconds=5, grace_seconds=1)
     training = DataParallel(rank)
     hook = training.attach(mode="act", checkpoints=folder / "checkpoints")
     said: dict[str, Any] = {"attempt": hook.attempt, "begins": hook.next_step, "run": str(hook.run_id)}
@@ -255,3 +257,40 @@ def test_ranks_attach_together_or_not_at_all(tmp_path: Path) -> None:
     said = run_ranks(cannot_attach, tmp_path)
     assert said[0].startswith("the parameters of rank 1 are not those of rank 0")
     assert said[1].startswith("the ranks attach together or not at all, and rank 0 could not attach: the parameters of")
+
+
+def waits_and_ends(rank: int, folder: Path) -> dict[str, Any]:
+    """A pause that a person ends, and a rank that halts for a reason of its own."""
+    training = DataParallel(rank)
+    hook = training.attach(mode="advise", checkpoints=MemoryCheckpoints(), synchronous=False)
+    hook._training.pause.can_be_ended = True
+    said: dict[str, Any] = {"applied": []}
+
+    def resume() -> None:
+        order(hook, Resume())
+        hook._called.set()
+
+    try:
+        for step in range(2_000):
+            if step == 5 and rank == 0:
+                order(hook, Pause(seconds=100))
+            if step == 5 and rank == 0:
+                threading.Timer(1.0, resume).start()
+            if said["applied"] and rank == 1 and hook._shared is not None:
+                hook._shared.broadcast_halt("its disk is full")
+            outcome = hook.observe(training.step())
+            if outcome.action:
+                said["applied"].append(outcome.action)
+    except client_hook.TrainingHalted as halted:
+        said["halted"] = halted.reason
+    except RuntimeError:
+        said["halted"] = "left alone in a collective"  # gloo, when rank 0 has gone
+    return said
+
+
+def test_all_ranks_wait_and_go_on_together_and_one_that_halts_halts_all(tmp_path: Path) -> None:
+    began = time.monotonic()
+    said = run_ranks(waits_and_ends, tmp_path, may_die=(1,))
+    assert time.monotonic() - began < 90
+    assert said[0]["applied"] == ["resume"], "the pause and its end are one stop of the loop"
+    assert said[0]["halted"].endswith("rank 1 has halted: its disk is full")
