@@ -108,8 +108,17 @@ class Together:
         keeper.take_stock()
         listed = [str(report.checkpoint_id) for report in keeper.reports() if report.state == "confirmed"]
         self._rendezvous.say("listed", listed)
-        for rank, here in self._rendezvous.gather("here").items():
-            for missing in set(listed) - set(here):
+        here = self._rendezvous.gather("here")
+        # Nothing is distrusted because somebody started with too many ranks by mistake.
+        if listed and not set(listed).intersection(*map(set, here.values())):
+            without = min(here, key=lambda rank: len(here[rank]))
+            raise AttachError(
+                f"the folder holds an unfinished run, and rank {without} has its part of none of its checkpoints; "
+                "start as many ranks as before, or begin a new run with resume_unfinished=False. "
+                "(DistributedCheckpoints can be taken up on another number of ranks.)"
+            )
+        for rank, has in here.items():
+            for missing in set(listed) - set(has):
                 keeper.distrust(UUID(missing), f"Rank {rank} does not have its part of it.")
 
     def resumed_from(self, report: CheckpointReport, keeper: CheckpointKeeper) -> None:

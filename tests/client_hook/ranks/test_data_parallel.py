@@ -213,6 +213,14 @@ def dies_over_a_command(rank: int, folder: Path) -> dict[str, Any]:
     return said
 
 
+def grows(rank: int, folder: Path) -> str:
+    try:
+        DataParallel(rank).attach(mode="act", checkpoints=folder / "checkpoints")
+    except client_hook.AttachError as error:
+        return str(error)
+    return ""
+
+
 def goes_on(rank: int, folder: Path) -> dict[str, Any]:
     training = DataParallel(rank)
     hook = training.attach(mode="act", checkpoints=folder / "checkpoints")
@@ -235,6 +243,11 @@ def test_a_rank_that_dies_over_a_command_halts_the_others_and_the_run_is_taken_u
     # As `kill -9` at that moment would have left it.
     journal.write_text(journal.read_text().replace('"state": "halted"', '"state": "running"'))
     (tmp_path / "said-0.json").unlink()
+    too_many = run_ranks(grows, tmp_path, ranks=3)
+    assert "rank 2 has its part of none of its checkpoints; start as many ranks as before" in too_many[0]
+    assert all(too_many[0] in said for said in too_many.values())
+    for path in tmp_path.glob("said-*"):
+        path.unlink()
     again = run_ranks(goes_on, tmp_path)
     assert again[0] == again[1]
     assert again[0]["run"] == said[0]["run"]
