@@ -136,7 +136,8 @@ def test_two_ranks_are_one_run_and_go_back_together(tmp_path: Path) -> None:
     assert (tmp_path / "checkpoints" / "journal.json").exists()
     parts = sorted((tmp_path / "checkpoints" / first["run"] / "rank-1").glob("*.pt"))
     whole = sorted((tmp_path / "checkpoints" / first["run"]).glob("*.pt"))
-    assert [part.name for part in parts] == [one.name for one in whole]
+    # What rank 0 lets go goes on the others as soon as they hear of it, which may be after the last step.
+    assert {one.name for one in whole} <= {part.name for part in parts}
     assert parts[0].stat().st_size < whole[0].stat().st_size
 
 

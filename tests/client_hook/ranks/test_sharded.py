@@ -153,8 +153,9 @@ def test_a_bad_shard_keeps_the_update_from_all_and_a_rollback_takes_all_back(tmp
     assert first["end"] == second["end"]
     assert first["scheduler"] == second["scheduler"] == 35
     run = next(path for path in (tmp_path / "checkpoints").iterdir() if path.is_dir())
-    names = [sorted(path.name for path in folder.glob("*.pt")) for folder in (run, run / "rank-1")]
-    assert names[0] == names[1]
+    whole, parts = ({path.name for path in folder.glob("*.pt")} for folder in (run, run / "rank-1"))
+    assert whole
+    assert whole <= parts
 
 
 def in_torchs_format(rank: int, folder: Path) -> dict[str, Any]:
