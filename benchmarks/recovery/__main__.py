@@ -31,6 +31,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a third of the scenarios and one seed, within 5 minutes")
     parser.add_argument("--only", help="comma-separated scenarios to train anew; the rest stays as it was written")
     parser.add_argument("--seeds", type=int, help="of our strategy (default 3, quick 1)")
+    parser.add_argument("--work", type=Path, help="folder to keep in what our code has no part in (default: none)")
     parser.add_argument("--results", type=Path, help="folder to write to (default: benchmarks/results; quick: none)")
     options = parser.parse_args()
     seeds = options.seeds or (1 if options.quick else 3)
@@ -42,7 +43,8 @@ def main() -> None:
         written = json.loads((results / "recovery.json").read_text()) if results is not None else {}
     judged: list[Judged] = []
     began = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="bench-recovery-") as folder:
+    with tempfile.TemporaryDirectory(prefix="bench-recovery-") as temporary:
+        folder = str(options.work or temporary)
         for scenario in chosen:
             result = _part("benchmarks.recovery.one", scenario.name, folder, str(seeds))
             if "missing" in result:

@@ -31,6 +31,8 @@ class Scenario:
     """Of the rate, for the twin as well."""
     twin: str = "none"
     """The strategy of the healthy twin: one fault is that a rule is missing."""
+    on_ranks: bool = False
+    """Trained by two processes, of which the second has the fault."""
     is_quick: bool = False
 
 
@@ -79,6 +81,8 @@ SCENARIOS: tuple[Scenario, ...] = (
                  faults.flipped_bit_in_moment(230), 230),
     _recoverable("loss-scale", "mlp-fp16", "batches 300 to 339 overflow half precision, and the loss scale collapses",
                  faults.overflowing_batches(300, 40), 300),
+    Scenario("bad-rank", "cnn", "recoverable", "the second of two ranks reads batches 500 to 519 unnormalised",
+             faults.raw_pixels(500, 20), 500, on_ranks=True),
     Scenario("rnn-explodes", "rnn", "recoverable", "a plain recurrent net that needs clipping has none",
              onset=0, twin="clip at 1.0", is_quick=True),
     _harmless("healthy-gpt", "gpt", "nothing goes wrong", quick=True),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import tempfile
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from torch.optim import Optimizer
 from benchmarks.recovery.faults import Fault
 from benchmarks.recovery.strategies import STRATEGIES, Account
 from benchmarks.recovery.workloads import WORKLOADS, Stream, Training
-from benchmarks.recovery.workloads.base import Factor
+from benchmarks.recovery.workloads.base import Factor, MayUpdate
 
 LONGEST = 4
 """Times the step budget: a strategy that goes back again and again ends there."""
@@ -49,10 +50,13 @@ def train(
     fault: Fault | None = None,
     recipe_factor: Factor = lambda step: 1.0,
     in_memory: bool = False,
+    folder: Path | None = None,
+    around: Callable[[Training, MayUpdate], MayUpdate] = lambda training, may_update: may_update,
 ) -> Record:
     """Train from ``seed``; ``order`` is the seed of the data's order, by default the same.
 
-    With ``in_memory`` a strategy that keeps checkpoints has no folder for them.
+    With ``in_memory`` a strategy that keeps checkpoints has no folder for them; otherwise ``folder``, or one of its
+    own. ``around`` may stand between backward and the strategy.
     """
     kind, fault = WORKLOADS[workload], fault or Fault()
     training = kind.build(seed)
@@ -60,15 +64,16 @@ def train(
     training.spoil_loss = fault.spoil_loss
     record = Record()
     _count_bad_updates(training, record)
-    with tempfile.TemporaryDirectory(prefix="bench-recovery-") as folder:
-        chosen = STRATEGIES[strategy](training, kind.steps, None if in_memory else Path(folder))
+    with tempfile.TemporaryDirectory(prefix="bench-recovery-") as own:
+        chosen = STRATEGIES[strategy](training, kind.steps, None if in_memory else folder or Path(own))
+        may_update = around(training, chosen.may_update)
         record.account = chosen.account
         batches = chosen.batches(Stream(training.draw, seed if order is None else order))
         for step in chosen.steps():
             fault.strike(len(record.steps), step, training)
             batch = next(batches)
             spoilt = type(batch)(batch.position, fault.spoil_batch(batch.position, batch.tensors))
-            loss = training.iterate(spoilt, chosen.may_update)
+            loss = training.iterate(spoilt, may_update)
             record.steps.append(step)
             record.losses.append(loss.item())
             chosen.after(step, loss)

@@ -55,8 +55,9 @@ class Ours(Strategy):
     def close(self) -> None:
         self.hook.close()
         # The only look behind the public door: how the incidents ended is otherwise told to a service alone.
+        memory = getattr(self.hook._brain, "memory", None)  # rank 0 alone has one
         self.account.incidents = [
-            incident.model_dump(mode="json", include=_TOLD) for incident in self.hook._brain.memory.incidents
+            incident.model_dump(mode="json", include=_TOLD) for incident in (memory.incidents if memory else ())
         ]
 
 
