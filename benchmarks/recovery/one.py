@@ -1,7 +1,7 @@
-"""One scenario in a process of its own: its healthy twins, and every strategy under its fault.
+"""Scenarios in a process of their own: their healthy twins, and every strategy under their fault.
 
-``python -m benchmarks.recovery.one NAME FOLDER SEEDS [STRATEGY]`` prints the result as its last line, as JSON. What
-does not depend on our code (the healthy twins, and the other strategies) is kept in the folder and trained once.
+``python -m benchmarks.recovery.one NAME,NAME FOLDER SEEDS [STRATEGY]`` prints each result as a line of JSON. What does
+not depend on our code (the healthy twins, and the other strategies) is kept in the folder and trained once.
 """
 
 from __future__ import annotations
@@ -20,9 +20,6 @@ from benchmarks.recovery.scenarios import NO_FAULT, Scenario, named
 from benchmarks.recovery.strategies import OURS, STRATEGIES
 from benchmarks.recovery.training import Record, train
 
-ORDERS = 2
-"""Healthy twins with another order of the data, beside the one with the same."""
-
 
 def run(scenario: Scenario, folder: Path, seeds: int, only: str = "") -> dict[str, Any]:
     """Our strategy under every seed, the others under the first."""
@@ -31,8 +28,7 @@ def run(scenario: Scenario, folder: Path, seeds: int, only: str = "") -> dict[st
     seeds = 1 if scenario.on_ranks else seeds
     for seed in range(1, seeds + 1):
         if scenario.kind == "recoverable":
-            orders = [seed + 100 * other for other in range(1 if scenario.on_ranks else ORDERS + 1)]
-            result["twins"][seed] = [twin(scenario, seed, order, folder) for order in orders]
+            result["twins"][seed] = twin(scenario, seed, folder)
         for strategy in STRATEGIES:
             # A harmless change needs a bare run under every seed, to see that ours has the same weights.
             everywhere = strategy == OURS or (scenario.kind == "harmless" and strategy == "none")
@@ -50,7 +46,7 @@ def faulty(scenario: Scenario, strategy: str, seed: int, folder: Path) -> dict[s
 
     def made() -> Record:
         if scenario.on_ranks:
-            return train_on_ranks(scenario.name, seed=seed, order=seed, strategy=strategy, is_healthy=False)
+            return train_on_ranks(scenario.name, seed=seed, strategy=strategy, is_healthy=False)
         return train(
             scenario.workload,
             seed=seed,
@@ -63,22 +59,20 @@ def faulty(scenario: Scenario, strategy: str, seed: int, folder: Path) -> dict[s
     if strategy == OURS:
         return made().as_json()
     if scenario.fault is NO_FAULT and scenario.kind == "harmless" and strategy == "none":
-        return twin(scenario, seed, seed, folder)
+        return twin(scenario, seed, folder)
     return _kept(folder / f"{scenario.name}-{strategy.replace(' ', '-')}-{seed}.json", made)
 
 
-def twin(scenario: Scenario, seed: int, order: int, folder: Path) -> dict[str, Any]:
+def twin(scenario: Scenario, seed: int, folder: Path) -> dict[str, Any]:
     """The healthy twin."""
 
     def made() -> Record:
         if scenario.on_ranks:
-            return train_on_ranks(scenario.name, seed=seed, order=order, strategy=scenario.twin, is_healthy=True)
-        return train(
-            scenario.workload, seed=seed, order=order, strategy=scenario.twin, recipe_factor=scenario.recipe_factor
-        )
+            return train_on_ranks(scenario.name, seed=seed, strategy=scenario.twin, is_healthy=True)
+        return train(scenario.workload, seed=seed, strategy=scenario.twin, recipe_factor=scenario.recipe_factor)
 
     on, rule = "ranks" if scenario.on_ranks else "", "" if scenario.twin == "none" else scenario.twin.replace(" ", "-")
-    words = (scenario.workload, on, scenario.recipe, rule, str(seed), str(order))
+    words = (scenario.workload, on, scenario.recipe, rule, str(seed))
     return _kept(folder / f"healthy-{'-'.join(word for word in words if word)}.json", made)
 
 
@@ -90,12 +84,13 @@ def _kept(path: Path, made: Callable[[], Record]) -> dict[str, Any]:
     return document
 
 
-def main(name: str, folder: str, seeds: str, only: str = "") -> None:
+def main(names: str, folder: str, seeds: str, only: str = "") -> None:
     # What the hook logs of its remedies is in the account already.
     logging.getLogger("trainguard").setLevel(logging.CRITICAL)
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
-    print(json.dumps(run(named(name), Path(folder), int(seeds), only)))
+    for name in names.split(","):
+        print(json.dumps(run(named(name), Path(folder), int(seeds), only)), flush=True)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,8 @@ def draw(scenario: Scenario, result: Mapping[str, Any], path: Path) -> None:
                 axes.plot(run["steps"], smooth(run["losses"]), color=OTHER, lw=1.0)
         if len(runs) > 2:
             axes.plot([], [], color=OTHER, label="other strategies")
-        for twin in result["twins"].get("1", [])[:1]:
+        twin = result["twins"].get("1")
+        if twin is not None:
             axes.plot(twin["steps"], smooth(twin["losses"]), color=HEALTHY, lw=2.6, label=_label("healthy", twin))
         if "none" in runs:
             bare = runs["none"]
@@ -70,7 +71,7 @@ def _limits(result: Mapping[str, Any]) -> tuple[float, float]:
     """From the lowest loss to well above the usual ones: one overflow must not press all else into a line."""
     losses = sorted(
         loss
-        for run in (*result["runs"], *(one for twins in result["twins"].values() for one in twins))
+        for run in (*result["runs"], *result["twins"].values())
         for loss in run["losses"]
         if math.isfinite(loss) and loss > 0
     )

@@ -26,7 +26,7 @@ SECONDS = 900.0
 BAD_RANK = 1
 
 
-def train_on_ranks(name: str, *, seed: int, order: int, strategy: str, is_healthy: bool) -> Record:
+def train_on_ranks(name: str, *, seed: int, strategy: str, is_healthy: bool) -> Record:
     """Train the scenario of that name on two processes; the record of rank 0.
 
     Raises:
@@ -35,7 +35,7 @@ def train_on_ranks(name: str, *, seed: int, order: int, strategy: str, is_health
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory(prefix="bench-recovery-") as folder:
         place = Path(folder)
-        arguments = (_free_port(), place, name, seed, order, strategy, is_healthy)
+        arguments = (_free_port(), place, name, seed, strategy, is_healthy)
         started = [context.Process(target=_rank, args=(rank, *arguments)) for rank in range(RANKS)]
         for process in started:
             process.start()
@@ -76,7 +76,7 @@ def _free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def _rank(rank: int, port: int, place: Path, name: str, seed: int, order: int, strategy: str, is_healthy: bool) -> None:
+def _rank(rank: int, port: int, place: Path, name: str, seed: int, strategy: str, is_healthy: bool) -> None:
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     torch.set_num_threads(1)
     # Imported here: scenarios know of this module's caller.
@@ -89,7 +89,7 @@ def _rank(rank: int, port: int, place: Path, name: str, seed: int, order: int, s
         record = train(
             scenario.workload,
             seed=seed,
-            order=order + 50 * rank,
+            order=seed + 50 * rank,
             strategy=strategy,
             fault=fault,
             recipe_factor=scenario.recipe_factor,

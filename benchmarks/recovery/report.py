@@ -20,9 +20,9 @@ clips its gradients unless it says so: each strategy adds its own rule to the ba
 `attach(mode="act", checkpoint_every={every})` with defaults, synchronous and without a service, on {seeds} seeds (the
 first with checkpoints on disk, the others in memory); the other strategies on one.
 
-Recovered: the validation loss is within 3 % of the healthy twin's, or no worse than that of the worst healthy twin
-with another order of the data, after the same number of steps, those that a rollback threw away not counted; and the
-training was not given up.
+Recovered: the validation loss is within 3 % of the healthy twin's, or no worse than that of the worst healthy twin of
+another seed (other first weights, another order of the data), after the same number of steps, those that a rollback
+threw away not counted; and the training was not given up.
 
 ## All together
 

@@ -37,9 +37,9 @@ class Judged:
 
 
 def limit_of(twins: Sequence[float], tolerance: float = TOLERANCE) -> float:
-    """The validation loss up to which a run counts as recovered; the first twin has the run's own data order.
+    """The validation loss up to which a run counts as recovered; the first twin has the run's own seed.
 
-    Within 3 % of that twin, or as bad as the worst healthy twin with another order, whichever is wider.
+    Within 3 % of that twin, or as bad as the worst healthy twin of another seed, whichever is wider.
 
     >>> limit_of([2.0, 1.9, 2.02]), limit_of([2.0, 1.9, 2.2])
     (2.06, 2.2)
@@ -61,7 +61,8 @@ def _judged(
     bare: Mapping[int, Mapping[str, Any]],
     steps: int,
 ) -> Judged:
-    twins = [one["final"] for one in result["twins"].get(str(run["seed"]), [])]
+    seed = str(run["seed"])
+    twins = [one["final"] for key, one in sorted(result["twins"].items(), key=lambda entry: entry[0] != seed)]
     limit = limit_of(twins) if twins else math.nan
     account = run["account"]
     lost = sum(max(0, deed["step"] + 1 - deed["next_step"]) for deed in account["deeds"])

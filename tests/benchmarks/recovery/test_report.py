@@ -68,7 +68,7 @@ def test_a_scenario_trained_anew_replaces_only_itself() -> None:
 
 def test_a_picture_is_small(tmp_path: Path) -> None:
     run = {"seed": 1, "steps": [0, 1, 2, 1, 2], "losses": [3.0, 2.0, math.nan, 1.9, 1.8], "final": 1.8}
-    result = {"twins": {"1": [run]}, "runs": [{**run, "strategy": name} for name in STRATEGIES]}
+    result = {"twins": {"1": run}, "runs": [{**run, "strategy": name} for name in STRATEGIES]}
     path = tmp_path / "pictures" / "x.png"
     draw(named("rate-x30"), result, path)
     with Image.open(path) as picture:

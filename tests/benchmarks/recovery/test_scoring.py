@@ -25,7 +25,7 @@ def _run(strategy: str = "none", seed: int = 1, **changes: Any) -> dict[str, Any
 
 
 def _judged(run: dict[str, Any], *others: dict[str, Any], kind: str = "recoverable") -> Judged:
-    twins = {"1": [{"final": 2.0}, {"final": 1.9}, {"final": 2.01}]}
+    twins = {"1": {"final": 2.0}, "2": {"final": 1.9}, "3": {"final": 2.01}}
     return judge("some", kind, {"twins": twins, "runs": [run, *others]}, steps=10)[0]
 
 
@@ -64,7 +64,7 @@ def test_touched_is_a_deed_or_another_weight() -> None:
 def test_a_strategy_is_added_up_by_the_kind_of_scenario() -> None:
     kinds = {"fault": "recoverable", "calm": "harmless", "dead": "structural"}
     good, bad = _run("trainguard"), _run("trainguard", seed=2, final=9.0, nonfinite_updates=2)
-    result = {"twins": {"1": [{"final": 2.0}], "2": [{"final": 2.0}]}, "runs": [good, bad]}
+    result = {"twins": {"1": {"final": 2.0}, "2": {"final": 2.0}}, "runs": [good, bad]}
     judged = judge("fault", "recoverable", result, 10)
     judged += judge("calm", "harmless", {"twins": {}, "runs": [_run(), _run("trainguard", checksum="b")]}, 10)
     judged += judge("dead", "structural", {"twins": {}, "runs": [_run("trainguard")]}, 10)
