@@ -50,6 +50,9 @@ STEEP = 0.6
 YOUNG = 256
 """Points before which a run must have learnt something for its loss to drift up from there."""
 YOUNG_BLOCKS = 11
+EXPLOSION = 30.0
+"""Bands above the level that no noise reaches."""
+AFTERMATH = 96
 LEARNT = 0.1
 RISEN = 0.25
 """Share of the run's first level by which its best one may lie above it and still be a level to drift from."""
@@ -108,6 +111,7 @@ class Divergence(Detector):
 
     def _reset(self) -> None:
         self._judged = 0
+        self._exploded = -AFTERMATH
         self._highest_rate = 0.0
         self._forget_jump()
         self._begin_trends()
@@ -246,6 +250,8 @@ class Divergence(Detector):
 
     def _judge_drift(self, watch: Watch, loss: float) -> Finding | None:
         self._judged += 1
+        if watch.loss.z > EXPLOSION:
+            self._exploded = self._judged
         for trend in self._trends:
             if not trend.add(watch.step, min(max(loss, -1e300), 1e300)):
                 continue
@@ -279,8 +285,13 @@ class Divergence(Detector):
             )
         return None
 
+    @property
+    def _is_young(self) -> bool:
+        """Too young for its level to mean much; but after a plain explosion, what does not come back is no youth."""
+        return self._judged < YOUNG and self._judged - self._exploded > AFTERMATH
+
     def _blocks_needed(self, rise: float, size: float) -> int:
-        if self._judged < YOUNG:
+        if self._is_young:
             return YOUNG_BLOCKS
         if rise > STEEP * size:
             return 3
@@ -294,7 +305,7 @@ class Divergence(Detector):
         """
         if self._early is not None and trend.best > self._early + RISEN * abs(self._early):
             return False
-        if self._judged < YOUNG and self._early is not None:
+        if self._is_young and self._early is not None:
             return trend.best < self._early - LEARNT * abs(self._early)
         return trend.is_settled
 
@@ -310,6 +321,7 @@ class Divergence(Detector):
             "drifting": self._drifting,
             "early": self._early,
             "judged": self._judged,
+            "exploded": self._exploded,
             "highest_rate": self._highest_rate,
             "jump": None if self._jump is None else list(self._jump),
             "after_jump": list(self._after_jump),
@@ -331,6 +343,7 @@ class Divergence(Detector):
         self._drifting = text_in(state, "drifting")
         self._early = optional_number_in(state, "early")
         self._judged = whole_in(state, "judged")
+        self._exploded = whole_in(state, "exploded")
         self._highest_rate = number_in(state, "highest_rate")
         self._after_jump = deque(numbers_in(state, "after_jump"), maxlen=JUMP_NEWEST)
         self._since_jump = whole_in(state, "since_jump")
