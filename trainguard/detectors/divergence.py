@@ -189,7 +189,7 @@ class Divergence(Detector):
         if told or self._drifting == "critical" or rise < 0.05 * abs(before):
             return None
         self._begin_trends()
-        severity: Severity = "critical" if rise > GRAVE * abs(before) else "warning"
+        severity = self._severity(rise > GRAVE * abs(before))
         return self._finding(
             watch,
             severity,
@@ -270,7 +270,7 @@ class Divergence(Detector):
             )
             if not is_drift:
                 continue
-            severity: Severity = "critical" if trend.rise > GRAVE * size else "warning"
+            severity = self._severity(trend.rise > GRAVE * size)
             if self._drifting in ("critical", severity):
                 continue
             self._drifting = severity
@@ -284,6 +284,12 @@ class Divergence(Detector):
                 evidence={"loss_before": trend.best, "loss_band": trend.scatter, "drift": trend.rise},
             )
         return None
+
+    def _severity(self, is_grave: bool) -> Severity:
+        """A young run (a GAN finding its balance) wanders by a tenth or two; a remedy would do more harm."""
+        if is_grave:
+            return "critical"
+        return "info" if self._is_young else "warning"
 
     @property
     def _is_young(self) -> bool:
