@@ -405,11 +405,15 @@ class TrainingHook:
         if not callable(closure):
             return None
         guarded = self._update_guard.around_closure(
-            optimizer, closure, gradient_norm_of, leave_out=leave_out, ours=self._guard
+            optimizer, closure, self._norm_in_closure, leave_out=leave_out, ours=self._guard
         )
         if "closure" in kwargs:
             return args, {**kwargs, "closure": guarded}
         return (args[0], guarded, *args[2:]), kwargs
+
+    def _norm_in_closure(self, optimizer: Optimizer) -> Tensor | None:
+        norm = gradient_norm_of(optimizer)
+        return norm if self._finiteness is None else self._of_all_ranks(norm)
 
     def _after_update(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         self._training.rate.take_off(optimizer)

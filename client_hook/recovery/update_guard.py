@@ -102,7 +102,8 @@ class UpdateGuard:
             loss = closure()
             with ours, torch.no_grad():
                 norm = norm_of(optimizer)
-                if leave_out or (norm is not None and not math.isfinite(norm.item())) or _is_not_finite(loss):
+                # By the gradients alone, which every rank judges alike; a loss is each rank's own.
+                if leave_out or (norm is not None and not math.isfinite(norm.item())):
                     evaluations.is_bad = True
                     take_gradients_away(optimizer)
                     # A line search compares losses, and indexes out of its list where one is NaN.
@@ -152,9 +153,3 @@ def _skips_by_itself(optimizer: Optimizer) -> bool:
     """A fused optimizer of torch, whose kernels look at ``found_inf``; any other kind asserts that it is not set."""
     supports = bool(getattr(optimizer, "_step_supports_amp_scaling", False))
     return supports and all(group.get("fused") for group in optimizer.param_groups)
-
-
-def _is_not_finite(loss: Any) -> bool:
-    if isinstance(loss, Tensor):
-        return loss.numel() == 1 and not math.isfinite(loss.item())
-    return isinstance(loss, float) and not math.isfinite(loss)

@@ -58,3 +58,33 @@ def test_a_closure_without_the_guard_is_called_as_it_is() -> None:
     optimizer.step(closure)
     hook.close()
     assert seen == [closure]
+
+
+def test_what_one_rank_finds_bad_in_its_closure_is_bad_on_all() -> None:
+    class AnotherRank:
+        """Whatever this rank's shards are, the other one's are bad at the second evaluation."""
+
+        calls = 0
+
+        def of(self, norm: torch.Tensor | None) -> torch.Tensor:
+            self.calls += 1
+            return torch.tensor(math.nan if self.calls == 4 else 1.0)  # asked before each step as well
+
+    parameter = nn.Parameter(torch.ones(2))
+    optimizer = torch.optim.SGD([parameter], lr=0.1)
+    hook = attach(nn.ParameterList([parameter]), optimizer, guard=True)
+    hook._finiteness = AnotherRank()  # type: ignore[assignment]
+
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
+        loss = parameter.square().sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    seen = []
+    for _ in range(3):
+        before = parameter.detach().clone()
+        hook.observe(optimizer.step(closure))
+        seen.append(not torch.equal(before, parameter))
+    hook.close()
+    assert seen == [True, False, True]
