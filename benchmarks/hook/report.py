@@ -50,7 +50,7 @@ def as_markdown(report: dict[str, Any]) -> str:
         )
         lines += [
             f"- Extra memory over {footprint['observations']:,} observations, MiB after each tenth: {course}.",
-            f"- The same with the service dead, when up to 20,000 observations wait for it: {dead}.",
+            f"- The same with the service dead, when up to 8,000 observations wait for it: {dead}.",
             f"- Import of `client_hook` after torch: {footprint['import_ms']:.0f} ms; threads started: "
             f"{footprint['threads_started']}; httpx loaded: {'yes' if footprint['httpx_loaded'] else 'no'}.",
         ]
