@@ -29,6 +29,8 @@ def described(
     kinds = {str(parameter.dtype).removeprefix("torch.") for parameter in parameters}
     return {
         "model": type(model).__name__,
+        # Several were given to `attach`: a GAN has two, and their losses mean something else.
+        "models": len(model) if type(model) is nn.ModuleList else 1,
         "parameters": sum(parameter.numel() for parameter in parameters),
         "trainable_parameters": sum(parameter.numel() for parameter in parameters if parameter.requires_grad),
         "parameter_types": [*sorted(kinds)],

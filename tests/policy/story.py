@@ -18,6 +18,7 @@ from trainguard.wire import (
     FindingKind,
     Mode,
     Rollback,
+    RunDescription,
     RunState,
     Severity,
 )
@@ -47,6 +48,7 @@ class Story:
         self.notices: list[str] = []
         self.run_state: RunState = "running"
         self.silenced = False
+        self.description: RunDescription | None = None
 
     def vitals(self, loss: float | None, streak: int = 0, params_nonfinite: bool = False) -> Vitals:
         return Vitals(
@@ -104,6 +106,7 @@ class Story:
             checkpoints=self.checkpoints,
             run_state=self.run_state,
             silenced=self.silenced,
+            description=self.description,
         )
         # Through JSON and back each time: what policy remembers must survive the database and the journal.
         memory = PolicyMemory.model_validate_json(self.memory.model_dump_json())

@@ -34,6 +34,13 @@ def _decide_one(
     if situation.mode == "observe":
         reason = "Nothing, because this run is only observed (mode observe)."
         return _record(judgement, incident, situation, playbook, now, "nothing", reason)
+    if incident.kind in _OF_THE_LOSS and _is_adversarial(situation):
+        reason = (
+            "Nothing, because this run has several optimizers of one kind: where models train against each other the "
+            "loss of one side rises as the other learns, and that is no fault. What is not finite, and gradients that "
+            "explode, are treated."
+        )
+        return _record(judgement, incident, situation, playbook, now, "nothing", reason)
     patience = incident.wait_until_step if incident.wait_until_step is not None else situation.step
     may_heal = incident.severity != "critical" and situation.step < patience
     if may_heal:
@@ -43,6 +50,21 @@ def _decide_one(
         )
         return _record(judgement, incident, situation, playbook, now, "wait", reason)
     return _climb(judgement, incident, situation, playbook, now)
+
+
+_OF_THE_LOSS = ("divergence", "loss_spike")
+
+
+def _is_adversarial(situation: Situation) -> bool:
+    """Whether several models may train against each other, as in a GAN: several optimizers of one kind, or for several
+    models. One model with two kinds of optimizer (Muon and AdamW) has one loss, and that must sink.
+    """
+    config = situation.description.config if situation.description is not None else {}
+    models, optimizers = config.get("models"), config.get("optimizers")
+    if not isinstance(optimizers, list) or len(optimizers) < 2:
+        return False
+    kinds = {one.get("name") if isinstance(one, dict) else None for one in optimizers}
+    return len(kinds) == 1 or (isinstance(models, int) and models > 1)
 
 
 def _climb(judgement: Judgement, incident: Incident, situation: Situation, playbook: Playbook, now: float) -> Judgement:
