@@ -33,10 +33,10 @@ def test_runs_are_listed_newest_first_in_pages_and_by_what_they_are(database: Da
     with database.write() as connection:
         runs.change(connection, made[0].run_id, {"state": "finished", "ended_at": 50.0})
         seen: list[UUID] = []
-        before = None
-        while page := runs.listing(connection, before=before, limit=4):
+        beyond = None
+        while page := runs.listing(connection, beyond=beyond, limit=4):
             seen += [row.run_id for row in page]
-            before = (page[-1].registered_at, page[-1].run_id)
+            beyond = (page[-1].registered_at, page[-1].run_id)
         assert len(seen) == len(set(seen)) == 6
         assert {seen[0], seen[1]} == {made[4].run_id, made[5].run_id}
         assert {row.name for row in runs.listing(connection, project="p1")} == {"r1", "r3", "r5"}
