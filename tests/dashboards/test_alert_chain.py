@@ -17,6 +17,7 @@ import pytest
 from dashboards.alertmanager.alert_sink import listen
 from tests.dashboards.fake_exporter import FakeTrainingExporter
 from tests.dashboards.monitoring_servers import alertmanager, instant_query, poll, prometheus
+from tests.dashboards.real_training import RealTraining
 from tests.dashboards.watched_training import WatchedTraining
 
 DEADLINE_SECONDS = 60
@@ -42,6 +43,7 @@ class MetricsSource(Protocol):
 SOURCES: dict[str, Callable[[Path], AbstractContextManager[MetricsSource]]] = {
     "exporter": lambda folder: FakeTrainingExporter(),
     "service": WatchedTraining,
+    "training": RealTraining,
 }
 
 
