@@ -93,7 +93,8 @@ def _observations(connection: Connection, run_id: UUID, first: int, before: int)
         series = "WITH RECURSIVE s(n) AS (SELECT :first UNION ALL SELECT n + 1 FROM s WHERE n + 1 < :before)"
         source, key = "s", run_id.hex
     else:
-        series, source, key = "", "generate_series(:first, :before - 1) AS s(n)", str(run_id)
+        # Beyond 271,000 steps the product below no longer fits into four bytes.
+        series, source, key = "", "generate_series(CAST(:first AS bigint), :before - 1) AS s(n)", str(run_id)
     # A loss that falls, with something like noise on it: the remainder of a large product.
     value = "2.0 + 1000.0 / (n + 1000) + (n * 7919 % 1000) * 0.0002"
     names = ", ".join(SIGNALS)
