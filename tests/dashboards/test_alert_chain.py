@@ -17,7 +17,6 @@ import pytest
 from dashboards.alertmanager.alert_sink import listen
 from tests.dashboards.fake_exporter import FakeTrainingExporter
 from tests.dashboards.monitoring_servers import alertmanager, instant_query, poll, prometheus
-from tests.dashboards.real_training import RealTraining
 from tests.dashboards.watched_training import WatchedTraining
 
 DEADLINE_SECONDS = 60
@@ -43,7 +42,6 @@ class MetricsSource(Protocol):
 SOURCES: dict[str, Callable[[Path], AbstractContextManager[MetricsSource]]] = {
     "exporter": lambda folder: FakeTrainingExporter(),
     "service": WatchedTraining,
-    "training": RealTraining,
 }
 
 
