@@ -67,9 +67,14 @@ def test_what_the_local_brain_began_is_brought_to_its_end_by_the_service_that_ca
         assert brain.memory.rung("instability") == 1, "handed over, and what was tried is not forgotten"
         assert not any(one.incident_id == begun.incident_id for one in brain.memory.incidents)
 
-        make_steps(training, hook, lambda made: hook.lr_scale == 1.0)
-        hook.close()
         at = f"{served.address}/api/v1/runs/{hook.run_id}"
+
+        def is_over() -> bool:
+            told = httpx.get(f"{at}/incidents", timeout=30).json()["incidents"]
+            return any(one["incident_id"] == str(begun.incident_id) and one["state"] == "resolved" for one in told)
+
+        make_steps(training, hook, lambda made: len(made) % 50 == 49 and is_over())
+        hook.close()
         incidents = httpx.get(f"{at}/incidents").json()["incidents"]
         acknowledged = httpx.get(f"{at}/acknowledgements").json()["acknowledgements"]
         run = httpx.get(at).json()
