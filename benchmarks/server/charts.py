@@ -55,13 +55,20 @@ def run(service: Service, address: str, *, steps: int) -> dict[str, Any]:
 
 
 def _windows(steps: int) -> Iterator[tuple[str, str, int, int]]:
-    yield "the whole run", "loss", 0, steps - 1
-    yield "the whole run, two signals", "loss,grad_norm", 0, steps - 1
+    few, several = "loss", ",".join(SIGNALS[:4])
+    yield "the whole run", few, 0, steps - 1
+    yield "the whole run, four signals", several, 0, steps - 1
     middle = steps // 2 + 17
-    width = steps // 10
+    width = steps // 2 - 17
+    # By less than half each time, so that the windows fall anywhere between two widths of roll-ups.
     while width >= 1000:
-        yield f"{width:,} steps of the middle", "loss", middle, middle + width - 1
-        width //= 3
+        yield f"{width:,} steps of the middle", few, middle, middle + width - 1
+        yield f"{width:,} steps of the middle, four signals", several, middle, middle + width - 1
+        width = width * 4 // 7
+    # Where a chart turns from observations to roll-ups.
+    for width in (15_000, 21_800, 32_000, 43_600, 63_900):
+        yield f"{width:,} steps of the middle", few, middle, middle + width - 1
+        yield f"{width:,} steps of the middle, four signals", several, middle, middle + width - 1
 
 
 def _make(address: str, run_id: UUID, steps: int) -> None:

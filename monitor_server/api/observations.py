@@ -18,7 +18,7 @@ from monitor_server.api.cursors import read_step_cursor, step_cursor
 from monitor_server.api.problems import refused_field
 from monitor_server.api.service import Limit, Reading, answer
 from monitor_server.storage import buckets, observations
-from monitor_server.storage.buckets import Bucket
+from monitor_server.storage.buckets import Columns
 from trainguard.wire import STANDARD_SIGNALS
 from trainguard.wire.base import Attempt, Step
 
@@ -58,10 +58,7 @@ def chart(
             from_step=from_step,
             to_step=to_step,
         )
-    by_attempt: dict[int, list[Bucket]] = {}
-    for bucket in found:
-        by_attempt.setdefault(bucket.attempt, []).append(bucket)
-    told = [_columns(number, mine, names) for number, mine in by_attempt.items()]
+    told = [_of_attempt(columns) for columns in found]
     return answer(ObservationBuckets(run_id=run_id, attempts=told))
 
 
@@ -95,19 +92,14 @@ def rows(
     return answer(ObservationRows(rows=told, next=further))
 
 
-def _columns(attempt: int, found: list[Bucket], names: list[str]) -> AttemptBuckets:
+def _of_attempt(columns: Columns) -> AttemptBuckets:
     return AttemptBuckets(
-        attempt=attempt,
-        first_steps=[bucket.first_step for bucket in found],
-        last_steps=[bucket.last_step for bucket in found],
-        counts=[bucket.count for bucket in found],
+        attempt=columns.attempt,
+        first_steps=columns.first_steps,
+        last_steps=columns.last_steps,
+        counts=columns.counts,
         signals={
-            name: SignalBuckets(
-                minimum=[bucket.minimum.get(name) for bucket in found],
-                maximum=[bucket.maximum.get(name) for bucket in found],
-                mean=[bucket.mean.get(name) for bucket in found],
-                nan_count=[bucket.nan_count.get(name, 0) for bucket in found],
-            )
-            for name in names
+            name: SignalBuckets(minimum=told.minimum, maximum=told.maximum, mean=told.mean, nan_count=told.nan_count)
+            for name, told in columns.signals.items()
         },
     )

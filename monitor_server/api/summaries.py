@@ -90,6 +90,6 @@ def recent_loss(connection: Connection, row: RunRow, points: int) -> RecentLoss:
         to_step=row.last_step,
     )
     return RecentLoss(
-        steps=[bucket.last_step for bucket in found],
-        values=[bucket.mean.get("loss", math.nan) for bucket in found],
+        steps=[step for columns in found for step in columns.last_steps],
+        values=[math.nan if mean is None else mean for columns in found for mean in columns.signals["loss"].mean],
     )

@@ -13,8 +13,12 @@ from sqlalchemy import Connection, func, select
 from monitor_server.storage.rollups import WIDTHS
 from monitor_server.storage.tables import SIGNAL_BITS, attempts, observations, rollups
 
-READ_AS_THEY_ARE = 4096
-"""Steps of an attempt that are not worth the search for roll-ups."""
+READ_AS_THEY_ARE = 1024
+"""Steps of an attempt that are not worth the search for roll-ups: each width is a question of its own."""
+MOST_NUMBERS = 131_072
+"""Rows times columns that a chart reads: some 50 ms. Where its points ask for more, it has fewer and wider buckets."""
+_COLUMNS_BESIDE = 2
+"""What a row costs besides its signals, in columns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,16 +35,46 @@ class Bucket:
     nan_count: dict[str, int]
 
 
-@dataclass(slots=True)
-class _Piece:
-    """A part of a bucket, from the observations or from one width of roll-ups."""
+@dataclass(frozen=True, slots=True)
+class SignalColumns:
+    """One signal, a value per bucket; None where no step of the bucket measured a number."""
 
-    place: int
-    first_step: int
-    last_step: int
-    count: int
-    signals: list[tuple[float | None, float | None, float, int, int]]
-    """Of each signal: minimum, maximum, total, count, NaNs."""
+    minimum: list[float | None]
+    maximum: list[float | None]
+    mean: list[float | None]
+    nan_count: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """The buckets of one attempt, in order: thousands of them, so by columns."""
+
+    attempt: int
+    first_steps: list[int]
+    last_steps: list[int]
+    counts: list[int]
+    signals: dict[str, SignalColumns]
+
+    def buckets(self) -> Iterator[Bucket]:
+        """One by one. A signal that no step of a bucket measured is absent from its dictionaries."""
+        for index, count in enumerate(self.counts):
+            bucket = Bucket(self.attempt, self.first_steps[index], self.last_steps[index], count, {}, {}, {}, {})
+            for name, columns in self.signals.items():
+                minimum, maximum, mean = columns.minimum[index], columns.maximum[index], columns.mean[index]
+                if minimum is not None and maximum is not None and mean is not None:
+                    bucket.minimum[name] = minimum
+                    bucket.maximum[name] = maximum
+                    bucket.mean[name] = mean
+                if columns.nan_count[index]:
+                    bucket.nan_count[name] = columns.nan_count[index]
+            yield bucket
+
+
+_Piece = Sequence[Any]
+"""A part of a bucket, from the observations or from one width of roll-ups: its place among the buckets, its first and
+last step and how many there are, and of each signal: minimum, maximum, mean, count, NaNs."""
+_PLACE, _FIRST, _LAST, _COUNT, _SIGNALS = range(5)
+_PARTS = 5
 
 
 def read(
@@ -52,10 +86,10 @@ def read(
     attempt: int | None = None,
     from_step: int | None = None,
     to_step: int | None = None,
-) -> list[Bucket]:
-    """At most about ``points`` buckets per attempt over the steps asked for, in order of (attempt, step).
+) -> list[Columns]:
+    """At most about ``points`` buckets per attempt over the steps asked for, in order of the attempts.
 
-    ``signals`` are names of `SIGNAL_BITS`. A signal that no step of a bucket measured is absent from its dictionaries.
+    ``signals`` are names of `SIGNAL_BITS`.
     """
     extents = _extents(connection, run_id, attempt, from_step, to_step)
     if not extents:
@@ -63,18 +97,16 @@ def read(
     low = min(one.first_step for one in extents)
     high = max(one.last_step for one in extents)
     width = max(1, math.ceil((high - low + 1) / points))
-    level = max((index for index, one in enumerate(WIDTHS) if one <= width // 2), default=-1)
-    if any(one.is_thinned for one in extents):
-        level = max(level, 0)
+    level = _level(width, len(signals), extents)
     if level >= 0:
         # A bucket of a chart is a whole number of roll-ups, and stays where it is when the run goes on.
         width = math.ceil(width / WIDTHS[level]) * WIDTHS[level]
         low = 0
-    told: list[Bucket] = []
+    told: list[Columns] = []
     for one in extents:
         chart = _Chart(connection, run_id, one.attempt, signals, low, width)
-        is_long = one.is_thinned or one.last_step - one.first_step >= READ_AS_THEY_ARE
-        told += chart.buckets(chart.pieces(level if is_long else -1, one.first_step, one.last_step))
+        is_long = one.is_thinned or one.steps > READ_AS_THEY_ARE
+        told.append(chart.columns(chart.pieces(level if is_long else -1, one.first_step, one.last_step)))
     return told
 
 
@@ -87,6 +119,27 @@ class _Extent:
     last_step: int
     is_thinned: bool
     """Retention has taken observations of it; only their roll-ups are left."""
+
+    @property
+    def steps(self) -> int:
+        """How many there are, if none was left out."""
+        return self.last_step - self.first_step + 1
+
+
+def _level(width: int, signals: int, extents: Sequence[_Extent]) -> int:
+    """Which roll-ups to read for buckets of ``width`` steps; -1: the observations.
+
+    The widest that fit into a bucket: there are four times as many, at most, in the next. So a chart reads at most
+    four a point, and it has at least half the points that were asked for as long as `MOST_NUMBERS` allows them.
+    """
+    steps = sum(one.steps for one in extents)
+    most = MOST_NUMBERS // (_COLUMNS_BESIDE + signals)
+    level = max((index for index, one in enumerate(WIDTHS) if one <= width), default=-1)
+    if level < 0 and (steps > most or any(one.is_thinned for one in extents)):
+        level = 0
+    while level >= 0 and steps // WIDTHS[level] > most and level < len(WIDTHS) - 1:
+        level += 1
+    return level
 
 
 def _extents(
@@ -136,53 +189,49 @@ class _Chart:
         self._low = low
         self._width = width
 
-    def pieces(self, level: int, from_step: int, to_step: int) -> Iterator[_Piece]:
+    def pieces(self, level: int, from_step: int, to_step: int) -> list[_Piece]:
         """The steps between, from the widest roll-ups allowed; what they do not cover, from narrower ones."""
         if from_step > to_step:
-            return
+            return []
         if level < 0:
-            yield from self._of_observations(from_step, to_step)
-            return
+            return self._of_observations(from_step, to_step)
         found = self._of_rollups(WIDTHS[level], from_step, to_step)
         if not found:
-            yield from self.pieces(level - 1, from_step, to_step)
-            return
-        yield from self.pieces(level - 1, from_step, found[0].first_step - 1)
-        yield from found
-        yield from self.pieces(level - 1, found[-1].last_step + 1, to_step)
+            return self.pieces(level - 1, from_step, to_step)
+        before = self.pieces(level - 1, from_step, found[0][_FIRST] - 1)
+        after = self.pieces(level - 1, found[-1][_LAST] + 1, to_step)
+        return _joined(_joined(before, found), after)
 
-    def buckets(self, pieces: Iterator[_Piece]) -> Iterator[Bucket]:
-        """Neighbouring pieces of the same place as one."""
-        together: _Piece | None = None
-        for piece in pieces:
-            if together is not None and together.place == piece.place:
-                _join(together, piece)
-                continue
-            if together is not None:
-                yield self._bucket(together)
-            together = piece
-        if together is not None:
-            yield self._bucket(together)
+    def columns(self, pieces: Sequence[_Piece]) -> Columns:
+        """Neighbouring buckets as a list per number: a chart has thousands of them."""
+        columns = list(zip(*pieces))
+        signals = {}
+        for index, name in enumerate(self._signals):
+            minimum, maximum, mean, count, nans = columns[_SIGNALS + _PARTS * index :][:_PARTS]
+            told = [_mean(one, counted) for one, counted in zip(mean, count)]
+            signals[name] = SignalColumns(list(minimum), list(maximum), told, [one or 0 for one in nans])
+        return Columns(self._attempt, list(columns[_FIRST]), list(columns[_LAST]), list(columns[_COUNT]), signals)
 
     def _of_observations(self, from_step: int, to_step: int) -> list[_Piece]:
-        place = ((observations.c.step - self._low) // self._width).label("place")
+        step, mask = observations.c.step, observations.c.nan_mask
+        place = ((step - self._low) // self._width).label("place")
         summaries: list[Any] = []
         for name in self._signals:
             column = observations.c[name]
-            is_nan = (observations.c.nan_mask // (1 << SIGNAL_BITS[name])) % 2
-            summaries += [func.min(column), func.max(column), func.avg(column), func.count(column), func.sum(is_nan)]
+            nans = func.count(func.nullif(mask.bitwise_and(1 << SIGNAL_BITS[name]), 0))
+            summaries += [func.min(column), func.max(column), func.avg(column), func.count(column), nans]
         statement = (
-            select(place, func.min(observations.c.step), func.max(observations.c.step), func.count(), *summaries)
+            select(place, func.min(step), func.max(step), func.count(), *summaries)
             .where(
                 observations.c.run_id == self._run_id,
                 observations.c.attempt == self._attempt,
-                observations.c.step >= from_step,
-                observations.c.step <= to_step,
+                step >= from_step,
+                step <= to_step,
             )
             .group_by(place)
             .order_by(place)
         )
-        return [self._piece(row) for row in self._connection.execute(statement)]
+        return list(self._connection.execute(statement))
 
     def _of_rollups(self, width: int, from_step: int, to_step: int) -> list[_Piece]:
         place = (rollups.c.bucket // (self._width // width)).label("place")
@@ -215,40 +264,34 @@ class _Chart:
             .group_by(place)
             .order_by(place)
         )
-        return [self._piece(row) for row in self._connection.execute(statement)]
-
-    def _piece(self, row: Any) -> _Piece:
-        signals = []
-        for at in range(4, len(row), 5):
-            minimum, maximum, mean, count, nans = row[at : at + 5]
-            count = int(count or 0)
-            # SQLite answers NULL to the mean of +inf and -inf, PostgreSQL NaN.
-            total = (math.nan if mean is None else float(mean) * count) if count else 0.0
-            signals.append((minimum, maximum, total, count, int(nans or 0)))
-        return _Piece(int(row[0]), row[1], row[2], int(row[3]), signals)
-
-    def _bucket(self, piece: _Piece) -> Bucket:
-        bucket = Bucket(self._attempt, piece.first_step, piece.last_step, piece.count, {}, {}, {}, {})
-        for name, (minimum, maximum, total, count, nans) in zip(self._signals, piece.signals):
-            if minimum is not None and maximum is not None:
-                bucket.minimum[name] = minimum
-                bucket.maximum[name] = maximum
-                bucket.mean[name] = total / count
-            if nans:
-                bucket.nan_count[name] = nans
-        return bucket
+        return list(self._connection.execute(statement))
 
 
-def _join(piece: _Piece, later: _Piece) -> None:
-    piece.last_step = later.last_step
-    piece.count += later.count
-    for index, (mine, other) in enumerate(zip(piece.signals, later.signals)):
-        lowest = [one for one in (mine[0], other[0]) if one is not None]
-        highest = [one for one in (mine[1], other[1]) if one is not None]
-        piece.signals[index] = (
-            min(lowest, default=None),
-            max(highest, default=None),
-            mine[2] + other[2],
-            mine[3] + other[3],
-            mine[4] + other[4],
-        )
+def _mean(mean: float | None, count: int | None) -> float | None:
+    if not count:
+        return None
+    # SQLite answers NULL to the mean of +inf and -inf, PostgreSQL NaN.
+    return math.nan if mean is None else mean
+
+
+def _joined(earlier: list[_Piece], later: list[_Piece]) -> list[_Piece]:
+    """What follows upon another; the last of one and the first of the other may be parts of the same bucket."""
+    if earlier and later and earlier[-1][_PLACE] == later[0][_PLACE]:
+        return [*earlier[:-1], _as_one(earlier[-1], later[0]), *later[1:]]
+    return earlier + later
+
+
+def _as_one(earlier: _Piece, later: _Piece) -> _Piece:
+    told = [earlier[_PLACE], earlier[_FIRST], later[_LAST], earlier[_COUNT] + later[_COUNT]]
+    for at in range(_SIGNALS, len(earlier), _PARTS):
+        minimum, maximum, means, counts, nans = zip(earlier[at : at + _PARTS], later[at : at + _PARTS])
+        counted = sum(one or 0 for one in counts)
+        total = sum((_mean(mean, count) or 0.0) * (count or 0) for mean, count in zip(means, counts))
+        told += [
+            min((one for one in minimum if one is not None), default=None),
+            max((one for one in maximum if one is not None), default=None),
+            total / counted if counted else None,
+            counted,
+            sum(one or 0 for one in nans),
+        ]
+    return told

@@ -22,7 +22,7 @@ from monitor_server.storage.tables import ROLLED_UP, SIGNAL_BITS, observations, 
 from monitor_server.storage.upsert import insert_or_replace
 
 WIDTHS = (32, 128, 512, 2048, 8192, 32_768, 131_072, 524_288)
-"""Steps in a bucket. A chart reads the widest that fits twice into a point: up to eight buckets a point."""
+"""Steps in a bucket. A chart reads the widest that fits into a point: up to four buckets a point."""
 
 PackedRollup = tuple[Any, ...]
 """A row in the order of `_PACKED`, as the drivers take it."""

@@ -47,7 +47,8 @@ def test_what_is_past_its_time_goes_and_its_chart_stays(
     assert (left(service, brief), left(service, other), left(service, running)) == (0, 150, 150)
 
     with service.database.read() as connection:
-        told = buckets.read(connection, brief.run_id, signals=["loss"], points=1000)
+        [columns] = buckets.read(connection, brief.run_id, signals=["loss"], points=1000)
+    told = list(columns.buckets())
     assert [(one.first_step, one.last_step) for one in told] == [(0, 31), (32, 63), (64, 95), (96, 127), (128, 149)]
     assert sum(one.count for one in told) == 150
     assert told[-1].minimum["loss"] == min(HEALTHY[128:150])

@@ -42,7 +42,8 @@ def shown(one: Observation) -> dict[str, str]:
 
 def buckets(database: Database, trainer: Trainer, **wanted: object) -> list[Bucket]:
     with database.read() as connection:
-        return charts.read(connection, trainer.run_id, **{"signals": ["loss"], **wanted})  # type: ignore[arg-type]
+        found = charts.read(connection, trainer.run_id, **{"signals": ["loss"], **wanted})  # type: ignore[arg-type]
+    return [bucket for columns in found for bucket in columns.buckets()]
 
 
 def test_every_standard_signal_has_a_column_and_keeps_its_bit() -> None:

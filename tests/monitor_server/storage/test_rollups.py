@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
-from sqlalchemy import delete, func, select
+from sqlalchemy import Connection, Engine, Select, delete, event, func, select
 
 from monitor_server.storage import buckets, rollups
 from monitor_server.storage.buckets import Bucket
@@ -17,6 +18,7 @@ from monitor_server.storage.tables import rollups as rollups_table
 from tests.monitor_server.service import Service, Trainer, block_of
 
 STEPS = 5_500
+SIGNALS = ("loss", "update_ratio")
 
 
 def curve(count: int, seed: int = 1) -> list[float]:
@@ -36,9 +38,14 @@ def send(service: Service, trainer: Trainer, losses: list[float], piece: int = 2
         service.send(trainer.envelope(blocks=[block]))
 
 
+def drawn(connection: Connection, trainer: Trainer, points: int, **wanted: int) -> list[Bucket]:
+    told = buckets.read(connection, trainer.run_id, signals=SIGNALS, points=points, **wanted)
+    return [bucket for columns in told for bucket in columns.buckets()]
+
+
 def chart(service: Service, trainer: Trainer, points: int = 20, **wanted: int) -> list[Bucket]:
     with service.database.read() as connection:
-        return buckets.read(connection, trainer.run_id, signals=["loss", "update_ratio"], points=points, **wanted)
+        return drawn(connection, trainer, points, **wanted)
 
 
 def without_rollups(service: Service, trainer: Trainer, points: int = 20, **wanted: int) -> list[Bucket]:
@@ -46,7 +53,7 @@ def without_rollups(service: Service, trainer: Trainer, points: int = 20, **want
     with service.database.write() as connection:
         kept = connection.execute(select(rollups_table)).mappings().all()
         connection.execute(delete(rollups_table))
-        told = buckets.read(connection, trainer.run_id, signals=["loss", "update_ratio"], points=points, **wanted)
+        told = drawn(connection, trainer, points, **wanted)
         if kept:
             connection.execute(rollups_table.insert(), [dict(row) for row in kept])
     return told
@@ -138,3 +145,63 @@ def test_a_wide_chart_needs_no_observation(service: Service) -> None:
     # A narrow one is as fine as what is left.
     narrow = chart(service, trainer, points=500, from_step=64, to_step=319)
     assert [(one.first_step, one.count) for one in narrow] == [(start, WIDTHS[0]) for start in range(64, 320, 32)]
+
+
+@contextlib.contextmanager
+def counting_rows(engine: Engine) -> Iterator[list[int]]:
+    """How many rows each summing question of a chart reads, before they are grouped."""
+    read: list[int] = []
+
+    def count(connection: Connection, statement: object, *_: object) -> None:
+        if isinstance(statement, Select) and statement._group_by_clauses:
+            every = statement.with_only_columns(func.count()).group_by(None).order_by(None)
+            read.append(connection.execute(every).scalar_one())
+
+    event.listen(engine, "before_execute", count)
+    try:
+        yield read
+    finally:
+        event.remove(engine, "before_execute", count)
+
+
+def test_a_chart_of_any_range_reads_few_rows_and_loses_no_spike(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The law of a chart of ten million steps, on a run and with limits a thousandth as long.
+    monkeypatch.setattr(buckets, "MOST_NUMBERS", 800)
+    monkeypatch.setattr(buckets, "READ_AS_THEY_ARE", 64)
+    service.register(trainer := Trainer())
+    chance = random.Random(3)
+    losses = [chance.gauss(0.0, 1.0) ** 3 for _ in range(STEPS)]
+    send(service, trainer, losses, piece=500)
+    most = 800 // (2 + len(SIGNALS))
+    edges = 2 * (WIDTHS[0] + 4 * len(WIDTHS))
+    for points in (3, 10, 40, 200):
+        for steps in (1, 31, 100, 257, most, most + 1, 900, 1_700, 3_111, STEPS):
+            first = (STEPS - steps) // 2
+            with counting_rows(service.database.engine) as read:
+                told = chart(service, trainer, points, from_step=first, to_step=first + steps - 1)
+            assert 0 < sum(read) <= max(most, 4 * points) + edges, (points, steps)
+            assert len(told) <= points + 2
+            assert len(told) >= min(points, steps) // 2 or steps > most, (points, steps)
+            assert sum(bucket.count for bucket in told) == steps
+            for bucket in told:
+                mine = losses[bucket.first_step : bucket.last_step + 1]
+                assert (bucket.minimum["loss"], bucket.maximum["loss"]) == (min(mine), max(mine))
+
+
+def test_a_chart_of_many_attempts_has_wider_buckets_rather_than_reading_more(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service.register(trainer := Trainer())
+    for attempt in range(6):
+        trainer.attempt, trainer.step = attempt, 0
+        send(service, trainer, [float(attempt)] * 1_200, piece=600)
+    assert len(chart(service, trainer, 1_200)) == 6 * 1_200
+    monkeypatch.setattr(buckets, "MOST_NUMBERS", 400)
+    monkeypatch.setattr(buckets, "READ_AS_THEY_ARE", 64)
+    with counting_rows(service.database.engine) as read:
+        told = chart(service, trainer, 1_200)
+    assert 0 < sum(read) <= 400 // 4 + 6 * (WIDTHS[0] + 4 * len(WIDTHS))
+    assert sum(bucket.count for bucket in told) == 6 * 1_200
+    assert {bucket.attempt: bucket.maximum["loss"] for bucket in told} == {number: number for number in range(6)}
