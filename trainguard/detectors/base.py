@@ -34,6 +34,9 @@ class Detector(ABC):
     kind: ClassVar[FindingKind]
     needs: ClassVar[str] = ""
     """A signal without which it has nothing to judge: the panel then passes it over, unless an attempt begins."""
+    rests: ClassVar[bool] = False
+    """Whether it has nothing to judge at a point like most: loss and gradient in their bands, as at the point before,
+    no layer or rank measured, and no attempt begins. The panel passes it over there."""
 
     def __init__(self, *, sensitivity: str = "normal") -> None:
         if sensitivity not in _STRICTNESS:

@@ -9,6 +9,7 @@ normal and the baseline re-bases on them. Non-finite values never come near it.
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Mapping
 from statistics import median
@@ -56,6 +57,25 @@ class Baseline:
     (2.1, 0.0)
     """
 
+    __slots__ = (
+        *_FLAGS,
+        *_WHOLE,
+        *_NUMBERS,
+        "_aside",
+        "_bands",
+        "_centers",
+        "_deviations",
+        "_least_band",
+        "_recent",
+        "_tails",
+        "absolute_floor",
+        "accept_z",
+        "minimum",
+        "rebase_after",
+        "relative_floor",
+        "smallest_rise",
+    )
+
     def __init__(
         self,
         *,
@@ -75,6 +95,8 @@ class Baseline:
         ``relative_floor`` of the center's size and ``absolute_floor``. So many points as ``rebase_after``
         held in one excursion are a new level.
         """
+        if minimum < 3:
+            raise ValueError(f"minimum is {minimum}; a width needs at least 3 points")
         self.minimum = minimum
         self.accept_z = accept_z
         self.smallest_rise = smallest_rise
@@ -96,6 +118,7 @@ class Baseline:
         self.tail_count = 0
         self.accepted = 0
         self.scale = 0.0
+        self._find_least_band()
         self.center = 0.0
         self.former_center = 0.0
         self.band = 0.0
@@ -137,28 +160,59 @@ class Baseline:
 
     def update(self, value: float) -> None:
         """Take one finite value in."""
+        # Two of these run at every point of every run: what happens at each is written out, what is rare is called.
         if not -LARGEST <= value <= LARGEST:
             value = LARGEST if value > 0 else -LARGEST
         self.rebased = False
-        if self.accepted < self.minimum:
+        accepted = self.accepted
+        if accepted < self.minimum:
             self._settle()
             self.z = self.rise = 0.0
             self._accept(value)
-            if self.accepted == self.minimum:
+            if accepted + 1 == self.minimum:
                 self.scale = abs(self._recent.median())
+                self._find_least_band()
             return
         if self.calm:
-            self._remember_tail(self.z)
-        self._settle()
-        rise = self.rise = value - self.center
-        z = rise / self.band
+            tails = self._tails
+            if self.tail_count < TAIL_BLOCK and tails and self.z <= tails[-1]:
+                self.tail_count += 1
+            else:
+                self._remember_tail(self.z)
+        recent, deviations = self._recent, self._deviations
+        newest, widths = recent.ordered, deviations.ordered
+        count = len(newest)
+        center = self.center = newest[count >> 1] if count & 1 else recent.median()
+        count = len(widths)
+        band = IQR_TO_SIGMA * (widths[(3 * count) // 4] - widths[count // 4]) * (1.0 + 4.0 / accepted)
+        floor = self.relative_floor * abs(center)
+        if floor < self._least_band:
+            floor = self._least_band
+        if band < floor:
+            band = floor
+        self.band = band
+        rise = self.rise = value - center
+        z = rise / band
         if not -LARGEST_Z <= z <= LARGEST_Z:
             z = LARGEST_Z if z > 0 else -LARGEST_Z
         self.z = z
-        if z > self.accept_z and rise > self.smallest_rise * abs(self.center):
+        if z > self.accept_z and rise > self.smallest_rise * abs(center):
             self._hold(value)
             return
-        self._accept(value)
+        order = deviations.order
+        if len(order) == deviations.size:
+            del widths[bisect_left(widths, order[0])]
+        order.append(rise)
+        insort(widths, rise)
+        order = recent.order
+        if len(order) == recent.size:
+            del newest[bisect_left(newest, order[0])]
+        order.append(value)
+        insort(newest, value)
+        if accepted % SAMPLE_EVERY == 0:
+            self._bands.append(band)
+            self._centers.append(center)
+        self.accepted = accepted + 1
         if not self.calm:
             self.calm_streak += 1
             if self.calm_streak >= CALM_AFTER:
@@ -198,12 +252,14 @@ class Baseline:
         self.rebased = True
 
     def _settle(self) -> None:
+        """Level and width by the points that were accepted; `update` does the same in its own words."""
         center = self.center = self._recent.median()
         # A width from few points is too small too often.
-        few = 1.0 + 4.0 / (self.accepted or 1)
-        band = IQR_TO_SIGMA * self._deviations.spread() * few
-        floor = max(self.relative_floor * abs(center), self.absolute_floor, 1e-6 * self.scale, 1e-300)
-        self.band = band if band > floor else floor
+        band = IQR_TO_SIGMA * self._deviations.spread() * (1.0 + 4.0 / (self.accepted or 1))
+        self.band = max(band, self.relative_floor * abs(center), self._least_band)
+
+    def _find_least_band(self) -> None:
+        self._least_band = max(self.absolute_floor, 1e-6 * self.scale, 1e-300)
 
     def _accept(self, value: float) -> None:
         accepted = self.accepted
@@ -250,6 +306,7 @@ class Baseline:
         windows = [numbers_in(state, name) for name in _WINDOWS]
         for name, value in {**flags, **whole, **numbers}.items():
             setattr(self, name, value)
+        self._find_least_band()
         self._recent.fill(windows[0])
         self._deviations.fill(windows[1])
         self._aside = deque(windows[2], maxlen=self.rebase_after)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from statistics import median
 
 from pydantic import JsonValue
 
 from trainguard.detectors.snapshot import State, number_in, numbers_in, whole_in
+from trainguard.detectors.window import median_of
 
 CELL = 8
 """Points whose median is the smallest block: single spikes leave no trace in it."""
@@ -47,12 +47,13 @@ class Course:
 
     def add(self, step: int, value: float) -> bool:
         """Take one finite value in; whether a block was completed."""
-        if not self._cells and not self._cell:
+        cell = self._cell
+        if not cell and not self._cells:
             self._started = step
-        self._cell.append(value)
-        if len(self._cell) < CELL:
+        cell.append(value)
+        if len(cell) < CELL:
             return False
-        self._sum += median(self._cell)
+        self._sum += median_of(self._cell)
         self._cells += 1
         self._cell.clear()
         if self._cells < self._span:

@@ -8,7 +8,7 @@ from typing import ClassVar
 from pydantic import JsonValue
 
 from trainguard.detectors.base import Detector
-from trainguard.detectors.layered import LayerCounts, names_of
+from trainguard.detectors.layered import LayerCounts
 from trainguard.detectors.snapshot import State, mapping_in, number_in
 from trainguard.detectors.watch import Watch
 from trainguard.wire import Finding, FindingKind
@@ -36,6 +36,7 @@ class DeadLayers(Detector):
 
     name: ClassVar[str] = "dead_layers"
     kind: ClassVar[FindingKind] = "dead_layers"
+    rests: ClassVar[bool] = True
 
     def __init__(self, *, sensitivity: str = "normal", looks: float = 3, dead: float = 0.98) -> None:
         super().__init__(sensitivity=sensitivity)
@@ -48,19 +49,17 @@ class DeadLayers(Detector):
 
     def judge(self, watch: Watch) -> Finding | None:
         """See `Detector.judge`."""
-        if not watch.slashed:
-            return None
-        layers = names_of("grad_norm", watch.slashed)
+        layers = watch.layers.get("grad_norm")
         if not layers:
             return None
-        signals = watch.signals
+        zeros_of = watch.layers.get("zero_grads", {})
         dead = []
-        for layer in layers:
-            zeros = signals.get(f"zero_grads/{layer}", 0.0)
+        for layer, norm in layers.items():
+            zeros = zeros_of.get(layer, 0.0)
             if not 0 <= zeros <= 1:
                 continue
             first = self._first.setdefault(layer, zeros) if layer in self._first or len(self._first) < 64 else 1.0
-            if signals[f"grad_norm/{layer}"] == 0 or (zeros >= self.dead and first <= 0.5 * self.dead):
+            if norm == 0 or (zeros >= self.dead and first <= 0.5 * self.dead):
                 dead.append(layer)
         # Where nothing has a gradient, it is not the layers.
         due = [] if len(dead) == len(layers) > 1 else self._counts.look(watch.step, dead, self.looks)
@@ -72,7 +71,7 @@ class DeadLayers(Detector):
             f"{self._counts.named(due)} has had no gradient at {self.looks:.0f} looks in a row.",
             onset=self._counts.onset,
             signal=f"zero_grads/{due[0]}",
-            value=signals.get(f"zero_grads/{due[0]}", 1.0),
+            value=zeros_of.get(due[0], 1.0),
             evidence={"layers": float(len(due)), "layers_in_all": float(len(layers))},
         )
 

@@ -57,6 +57,8 @@ LEARNT = 0.1
 RISEN = 0.25
 """Share of the run's first level by which its best one may lie above it and still be a level to drift from."""
 MONOTONE = 0.6
+LARGEST = 1e300
+"""Values are clamped here, so that sums of them stay finite."""
 GRAVE = 0.2
 """Share of the best level above which a drift, or of the former one above which a shift, is critical."""
 
@@ -145,11 +147,14 @@ class Divergence(Detector):
             self._drifting = ""
             for trend in self._trends:
                 trend.rewind(watch.step)
-        if not watch.loss_seen or watch.loss_value is None:
+        loss, base = watch.loss_value, watch.loss
+        if loss is None or not watch.loss_seen:
             return None
-        sudden = self._judge_excursion(watch, watch.loss_value)
-        slow = self._judge_drift(watch, watch.loss_value)
-        caused = self._judge_after_jump(watch, watch.loss_value) if watch.rate is not None else None
+        sudden = None
+        if self._points or base.rebased or not base.calm:
+            sudden = self._judge_excursion(watch, loss)
+        slow = self._judge_drift(watch, loss)
+        caused = self._judge_after_jump(watch, loss) if watch.rate is not None else None
         return sudden or slow or caused
 
     def _judge_excursion(self, watch: Watch, loss: float) -> Finding | None:
@@ -215,7 +220,10 @@ class Divergence(Detector):
     def _judge_after_jump(self, watch: Watch, loss: float) -> Finding | None:
         """A rise too small to be told without a cause, where the rate had just jumped above all it had ever been."""
         rate = watch.rate or 0.0
-        highest, self._highest_rate = self._highest_rate, max(self._highest_rate, rate)
+        highest = self._highest_rate
+        if rate <= highest and self._jump is None:
+            return None
+        self._highest_rate = max(highest, rate)
         if 0 < RATE_JUMP * highest <= rate and self._judged >= SETTLED_RATE and watch.loss.ready:
             self._jump = (
                 watch.step,
@@ -252,38 +260,46 @@ class Divergence(Detector):
         self._judged += 1
         if watch.loss.z > EXPLOSION:
             self._exploded = self._judged
+        if not -LARGEST <= loss <= LARGEST:
+            loss = LARGEST if loss > 0 else -LARGEST
         for trend in self._trends:
-            if not trend.add(watch.step, min(max(loss, -1e300), 1e300)):
-                continue
-            if self._early is None:
-                self._early = trend.first
-            size = abs(trend.best)
-            if all(one.rise < 0.5 * self.drift * abs(one.best) for one in self._trends):
-                self._drifting = ""
-            is_drift = (
-                trend.rise > self.drift * size
-                and trend.rise > OVER_WANDER * trend.wander
-                and self._has_been_down(trend)
-                and trend.rise > self.drift_z * self.strictness * trend.scatter
-                and trend.since >= self._blocks_needed(trend.rise, size)
-                and trend.trend >= MONOTONE
-            )
-            if not is_drift:
-                continue
-            severity = self._severity(trend.rise > GRAVE * size)
-            if self._drifting in ("critical", severity):
-                continue
-            self._drifting = severity
-            return self._finding(
-                watch,
-                severity,
-                f"The loss has been drifting up from {trend.best:.4g} since step {trend.best_step}, "
-                f"by {trend.rise:.3g} so far.",
-                onset=trend.best_step,
-                value=watch.loss_value,
-                evidence={"loss_before": trend.best, "loss_band": trend.scatter, "drift": trend.rise},
-            )
+            opened = trend.opened
+            opened.append(loss)
+            if len(opened) >= trend.block and trend.complete(watch.step):
+                found = self._judge_trend(watch, trend)
+                if found is not None:
+                    return found
         return None
+
+    def _judge_trend(self, watch: Watch, trend: BlockTrend) -> Finding | None:
+        if self._early is None:
+            self._early = trend.first
+        size = abs(trend.best)
+        if self._drifting and all(one.rise < 0.5 * self.drift * abs(one.best) for one in self._trends):
+            self._drifting = ""
+        is_drift = (
+            trend.rise > self.drift * size
+            and trend.rise > OVER_WANDER * trend.wander
+            and self._has_been_down(trend)
+            and trend.rise > self.drift_z * self.strictness * trend.scatter
+            and trend.since >= self._blocks_needed(trend.rise, size)
+            and trend.trend >= MONOTONE
+        )
+        if not is_drift:
+            return None
+        severity = self._severity(trend.rise > GRAVE * size)
+        if self._drifting in ("critical", severity):
+            return None
+        self._drifting = severity
+        return self._finding(
+            watch,
+            severity,
+            f"The loss has been drifting up from {trend.best:.4g} since step {trend.best_step}, "
+            f"by {trend.rise:.3g} so far.",
+            onset=trend.best_step,
+            value=watch.loss_value,
+            evidence={"loss_before": trend.best, "loss_band": trend.scatter, "drift": trend.rise},
+        )
 
     def _severity(self, is_grave: bool) -> Severity:
         """A young run (a GAN finding its balance) wanders by a tenth or two; a remedy would do more harm."""

@@ -11,12 +11,12 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
-from statistics import median
+from math import inf
 
 from pydantic import JsonValue
 
 from trainguard.detectors.snapshot import State, number_in, numbers_in
+from trainguard.detectors.window import SlidingMedian, median_of
 
 SETTLED = 16
 """Blocks from which on a run that is best at its beginning is believed to be so."""
@@ -55,6 +55,9 @@ class BlockTrend:
     rise that went back by itself lately: a loss that comes and goes, as in reinforcement learning, has to rise
     further than that to mean anything.
 
+    ``opened`` holds the points of the block that is not complete yet. Who takes in every point of every run may append
+    to it and call `complete` when it is full; `add` does both.
+
     >>> rising = BlockTrend(block=4)
     >>> for step in range(200):
     ...     completed = rising.add(step, 2.0 + 0.01 * max(0, step - 100) + 0.02 * (step % 2))
@@ -69,22 +72,23 @@ class BlockTrend:
 
     def reset(self) -> None:
         """Back to knowing nothing."""
-        self._open: list[float] = []
+        self.opened: list[float] = []
         self._medians: deque[float] = deque(maxlen=self.keep)
         self._steps: deque[float] = deque(maxlen=self.keep)
         self._peak = 0.0
         self.wander = 0.0
-        self._measure()
+        self._rebuild()
 
     def add(self, step: int, value: float) -> bool:
         """Take one finite value in; whether a block was completed and there are enough of them to judge."""
-        opened = self._open
-        opened.append(value)
-        if len(opened) < self.block:
-            return False
-        self._medians.append(median(opened))
+        self.opened.append(value)
+        return len(self.opened) >= self.block and self.complete(step)
+
+    def complete(self, step: int) -> bool:
+        """Close the block in ``opened``, whose last point is at ``step``; whether there are blocks enough to judge."""
+        self._append(median_of(self.opened))
         self._steps.append(step)
-        opened.clear()
+        self.opened.clear()
         is_enough = self._measure()
         self.wander *= FORGETTING
         if self.rise > self._peak:
@@ -99,29 +103,79 @@ class BlockTrend:
         while self._steps and self._steps[-1] >= step:
             self._steps.pop()
             self._medians.pop()
-        self._open.clear()
-        self._measure()
+        self.opened.clear()
+        self._rebuild()
         self._peak = self.rise
 
+    def _rebuild(self) -> None:
+        """Work out anew what follows from the medians."""
+        medians = list(self._medians)
+        self._medians.clear()
+        self._levels: deque[float] = deque(maxlen=self.keep - WIDTH + 1)
+        self._lowest = inf
+        self._changes = SlidingMedian(self.keep - 1)
+        for one in medians:
+            self._append(one)
+        self._measure()
+
+    def _append(self, newest: float) -> None:
+        """One more median, and the level of three and the change that it makes."""
+        blocks, levels = self._medians, self._levels
+        if blocks:
+            self._changes.push(abs(newest - blocks[-1]))
+        if len(blocks) >= WIDTH - 1:
+            level = (blocks[-2] + blocks[-1] + newest) / WIDTH
+            oldest = levels[0] if len(levels) == levels.maxlen else None
+            levels.append(level)
+            if level <= self._lowest:
+                self._lowest = level
+            elif oldest is not None and oldest <= self._lowest:
+                self._lowest = min(levels)
+        blocks.append(newest)
+
     def _measure(self) -> bool:
-        blocks = list(self._medians)
-        if len(blocks) < 2 * WIDTH + 2:
-            self.best = self.rise = self.scatter = 0.0
-            self.best_step = self.since = 0
+        levels = self._levels
+        self._since: tuple[int, int] | None = None
+        if len(levels) < WIDTH + 3:
+            self.best = self.rise = 0.0
             return False
-        levels = [(first + second + third) / WIDTH for first, second, third in zip(blocks, blocks[1:], blocks[2:])]
-        changes = [abs(after - before) for before, after in pairwise(blocks)]
-        self.scatter = 1.4826 * median(changes) / (2 * WIDTH) ** 0.5
-        self.best = min(levels)
+        self.best = self._lowest
         self.rise = levels[-1] - self.best
-        # Which of several equally good stretches is the lowest is noise; the trouble began after the last of them.
-        bar = self.best + self.scatter
-        lowest = len(levels) - 1
-        while levels[lowest] > bar:
-            lowest -= 1
-        self.best_step = int(self._steps[lowest + WIDTH - 1])
-        self.since = len(blocks) - lowest - WIDTH // 2
         return True
+
+    @property
+    def scatter(self) -> float:
+        """The noise of a level of three blocks; 0.0 while there are too few of them."""
+        is_enough = len(self._levels) >= WIDTH + 3
+        return 1.4826 * self._changes.median() / (2 * WIDTH) ** 0.5 if is_enough else 0.0
+
+    @property
+    def best_step(self) -> int:
+        """The step at which the best stretch ended; 0 while there are too few blocks."""
+        return self._find_best()[0]
+
+    @property
+    def since(self) -> int:
+        """Blocks from the middle of the best stretch on; 0 while there are too few."""
+        return self._find_best()[1]
+
+    def _find_best(self) -> tuple[int, int]:
+        """Where the best stretch is: looked for when asked, which is seldom."""
+        if self._since is None:
+            levels = self._levels
+            if len(levels) < WIDTH + 3:
+                self._since = (0, 0)
+                return self._since
+            # Which of several equally good stretches is the lowest is noise; the trouble began after the last of them.
+            bar = self.best + self.scatter
+            after = 0
+            for level in reversed(levels):
+                if level <= bar:
+                    break
+                after += 1
+            lowest = len(levels) - 1 - after
+            self._since = (int(self._steps[lowest + WIDTH - 1]), len(self._medians) - lowest - WIDTH // 2)
+        return self._since
 
     @property
     def first(self) -> float:
@@ -141,7 +195,7 @@ class BlockTrend:
     def state_dict(self) -> State:
         """All it remembers, as JSON; the measures follow from it."""
         return {
-            "open": list(self._open),
+            "open": list(self.opened),
             "medians": list(self._medians),
             "steps": list(self._steps),
             "wander": self.wander,
@@ -152,10 +206,10 @@ class BlockTrend:
         """Take a state back; ``ValueError`` names a field that is missing or damaged."""
         opened, medians, steps = (numbers_in(state, name) for name in ("open", "medians", "steps"))
         self.reset()
-        self._open = opened
+        self.opened = opened
         self._medians.extend(medians)
         self._steps.extend(steps)
-        self._measure()
+        self._rebuild()
         self.wander, self._peak = (
             number_in({"wander": 0.0, **state}, "wander"),
             number_in({"peak": 0.0, **state}, "peak"),

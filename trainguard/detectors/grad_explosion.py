@@ -49,6 +49,7 @@ class GradExplosion(Detector):
 
     name: ClassVar[str] = "grad_explosion"
     kind: ClassVar[FindingKind] = "grad_explosion"
+    rests: ClassVar[bool] = True
 
     def __init__(
         self, *, sensitivity: str = "normal", z: float = 7.5, ratio: float = 4.0, critical_ratio: float = 100.0

@@ -9,7 +9,7 @@ from typing import ClassVar
 from pydantic import JsonValue
 
 from trainguard.detectors.base import Detector
-from trainguard.detectors.layered import LayerCounts, names_of
+from trainguard.detectors.layered import LayerCounts
 from trainguard.detectors.snapshot import State, mapping_in, number_in, whole_in
 from trainguard.detectors.streak import Streak
 from trainguard.detectors.watch import Watch
@@ -103,14 +103,13 @@ class GradVanishing(Detector):
         )
 
     def _judge_layers(self, watch: Watch) -> Finding | None:
-        signals = watch.signals
-        layers = [layer for layer in names_of("grad_norm", watch.slashed) if not layer.endswith("bias")]
-        norms = {layer: signals[f"grad_norm/{layer}"] for layer in layers}
+        found = watch.layers.get("grad_norm", {})
+        norms = {layer: norm for layer, norm in found.items() if not layer.endswith("bias")}
         largest = max((norm for norm in norms.values() if norm < float("inf")), default=0.0)
         faded = [layer for layer, norm in norms.items() if 0 < norm < FADED * largest]
-        if len(faded) < max(2, FADED_SHARE * len(layers)):
+        if len(faded) < max(2, FADED_SHARE * len(norms)):
             faded = []
-        due = self._layers.look(watch.step, faded, self.looks) if layers else []
+        due = self._layers.look(watch.step, faded, self.looks) if norms else []
         if not due:
             return None
         smallest = min(due, key=lambda layer: norms[layer])
@@ -121,7 +120,7 @@ class GradVanishing(Detector):
             onset=self._layers.onset,
             signal=f"grad_norm/{smallest}",
             value=norms[smallest],
-            evidence={"layers": float(len(due)), "layers_in_all": float(len(layers)), "largest_grad_norm": largest},
+            evidence={"layers": float(len(due)), "layers_in_all": float(len(norms)), "largest_grad_norm": largest},
         )
 
     def memory(self) -> State:

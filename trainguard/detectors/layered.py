@@ -15,14 +15,26 @@ MOST = 64
 NAMED = 3
 
 
-def names_of(kind: str, slashed: Sequence[str]) -> list[str]:
-    """The layers of which ``kind`` was measured.
+ByPlace = dict[str, dict[str, float]]
+"""By kind of signal, and then by layer or rank."""
 
-    >>> names_of("grad_norm", ["grad_norm/h.0", "zero_grads/h.0", "grad_norm/h.1", "grad_norm/rank1"])
-    ['h.0', 'h.1']
+
+def by_place(signals: Mapping[str, float], slashed: Sequence[str]) -> tuple[ByPlace, ByPlace]:
+    """What was measured of layers, and what of ranks; ``slashed`` are the names of the signals that have a place.
+
+    >>> by_place({"grad_norm/h.0": 1.0, "zero_grads/h.0": 0.5, "loss/rank1": 2.0, "loss": 2.0},
+    ...          ["grad_norm/h.0", "zero_grads/h.0", "loss/rank1"])
+    ({'grad_norm': {'h.0': 1.0}, 'zero_grads': {'h.0': 0.5}}, {'loss': {'rank1': 2.0}})
     """
-    start = kind + "/"
-    return [name[len(start) :] for name in slashed if name.startswith(start) and not is_rank(name[len(start) :])]
+    layers: ByPlace = {}
+    ranks: ByPlace = {}
+    for name in slashed:
+        kind, _, place = name.partition("/")
+        found = ranks if is_rank(place) else layers
+        if kind not in found:
+            found[kind] = {}
+        found[kind][place] = signals[name]
+    return layers, ranks
 
 
 def is_rank(part: str) -> bool:

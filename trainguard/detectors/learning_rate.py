@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import isfinite
+from math import inf, isfinite
 from typing import ClassVar
 
 from pydantic import JsonValue
@@ -46,6 +46,7 @@ class LearningRate(Detector):
 
     name: ClassVar[str] = "learning_rate"
     kind: ClassVar[FindingKind] = "learning_rate"
+    needs: ClassVar[str] = "learning_rate"
 
     def __init__(self, *, sensitivity: str = "normal", patience: float = 10, jump: float = 4.0) -> None:
         super().__init__(sensitivity=sensitivity)
@@ -69,7 +70,7 @@ class LearningRate(Detector):
             for streak in (self._senseless, self._zero, self._foreign):
                 streak.reset()
             self._settled = 0
-        is_sane = isfinite(rate) and rate >= 0
+        is_sane = 0 <= rate < inf
         if not is_sane or self._senseless.count:
             self._senseless.add(watch.step, not is_sane)
             if self._senseless.is_due(1):
@@ -87,6 +88,10 @@ class LearningRate(Detector):
         announced = watch.signals.get("announced_learning_rate")
         if announced is not None or self._foreign.count:
             return self._compare(watch, rate, announced)
+        if rate <= STEADY * self._last and rate <= self._highest:
+            self._last = rate
+            self._settled += 1
+            return None
         return self._judge_jump(watch, rate)
 
     def _compare(self, watch: Watch, rate: float, announced: float | None) -> Finding | None:

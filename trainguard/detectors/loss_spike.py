@@ -52,6 +52,7 @@ class LossSpike(Detector):
 
     name: ClassVar[str] = "loss_spike"
     kind: ClassVar[FindingKind] = "loss_spike"
+    rests: ClassVar[bool] = True
 
     def __init__(
         self,

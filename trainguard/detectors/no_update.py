@@ -8,7 +8,7 @@ from typing import ClassVar
 from pydantic import JsonValue
 
 from trainguard.detectors.base import Detector
-from trainguard.detectors.layered import LayerCounts, names_of
+from trainguard.detectors.layered import LayerCounts
 from trainguard.detectors.snapshot import State, mapping_in
 from trainguard.detectors.streak import Streak
 from trainguard.detectors.watch import Watch
@@ -37,6 +37,7 @@ class NoUpdate(Detector):
 
     name: ClassVar[str] = "no_update"
     kind: ClassVar[FindingKind] = "no_update"
+    needs: ClassVar[str] = "update_ratio"
 
     def __init__(self, *, sensitivity: str = "normal", patience: float = 10, looks: float = 3) -> None:
         super().__init__(sensitivity=sensitivity)
@@ -53,6 +54,8 @@ class NoUpdate(Detector):
         ratio = signals.get("update_ratio")
         if watch.resumed:
             self._still.reset()
+        if ratio is not None and ratio > 0 and not self._still.count and not watch.layers:
+            return None
         if ratio is None or signals.get("update_skipped", 0.0) > 0 or watch.rate == 0:
             return None
         if ratio == 0 or self._still.count:
@@ -66,21 +69,19 @@ class NoUpdate(Detector):
                     signal="update_ratio",
                     value=0.0,
                 )
-        if watch.slashed and ratio > 0:
+        if watch.layers and ratio > 0:
             return self._judge_layers(watch)
         return None
 
     def _judge_layers(self, watch: Watch) -> Finding | None:
-        signals = watch.signals
-        layers = names_of("update_ratio", watch.slashed)
-        if not layers:
+        ratios = watch.layers.get("update_ratio")
+        if not ratios:
             return None
+        norms, zeros = watch.layers.get("grad_norm", {}), watch.layers.get("zero_grads", {})
         still = [
             layer
-            for layer in layers
-            if signals[f"update_ratio/{layer}"] == 0
-            and signals.get(f"grad_norm/{layer}", 0.0) > 0
-            and signals.get(f"zero_grads/{layer}", 0.0) < MOSTLY_ZERO
+            for layer, ratio in ratios.items()
+            if ratio == 0 and norms.get(layer, 0.0) > 0 and zeros.get(layer, 0.0) < MOSTLY_ZERO
         ]
         due = self._layers.look(watch.step, still, self.looks)
         if not due:

@@ -64,9 +64,10 @@ class NonFinite(Detector):
         if watch.resumed:
             self._reset()
         if watch.loss_is_finite and watch.gradient_is_finite and not watch.params_nonfinite:
-            self._streak = self._losses = self._unskipped = 0
+            if self._streak:
+                self._streak = self._losses = self._unskipped = 0
             self._finite += 1
-            if self._finite >= self.calm_after:
+            if self._told and self._finite >= self.calm_after:
                 self._told = ""
             return None
         self._count(watch)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from statistics import fmean, median
+from functools import lru_cache
+from operator import mul
+from statistics import fmean
 from typing import ClassVar
 
 from pydantic import JsonValue
@@ -12,6 +14,7 @@ from pydantic import JsonValue
 from trainguard.detectors.base import Detector
 from trainguard.detectors.snapshot import State, flag_in, numbers_in, whole_in
 from trainguard.detectors.watch import Watch
+from trainguard.detectors.window import SlidingMedian, median_of
 from trainguard.wire import Finding, FindingKind
 
 WINDOW = 96
@@ -59,7 +62,7 @@ class Oscillation(Detector):
     def _reset(self) -> None:
         self._losses: deque[float] = deque(maxlen=WINDOW)
         self._steps: deque[float] = deque(maxlen=WINDOW // EVERY)
-        self._scatters: deque[float] = deque(maxlen=REMEMBERED)
+        self._scatters = SlidingMedian(REMEMBERED)
         self._until_look = EVERY
         self._told = False
 
@@ -73,7 +76,9 @@ class Oscillation(Detector):
         loss = watch.loss_value
         if loss is None or not watch.loss_seen:
             return None
-        self._losses.append(min(max(loss, -LARGEST), LARGEST))
+        if not -LARGEST <= loss <= LARGEST:
+            loss = LARGEST if loss > 0 else -LARGEST
+        self._losses.append(loss)
         self._until_look -= 1
         if self._until_look:
             return None
@@ -83,24 +88,27 @@ class Oscillation(Detector):
 
     def _look(self, watch: Watch) -> Finding | None:
         level = abs(watch.loss.center)
-        widest = max(self._losses) - min(self._losses)
+        losses = list(self._losses)
+        widest = max(losses) - min(losses)
         if widest < 2 * self.size * self.strictness * level:
             # The usual case, and far cheaper to see than a scatter.
-            self._scatters.append(widest / 4)
+            self._scatters.push(widest / 4)
             self._told = False
             return None
-        rest = detrended(self._losses)
+        mean, slope = _line(losses)
         # A median, so that one spike in the window is no swing.
-        width = 1.4826 * median(abs(value) for value in rest)
-        former = sorted(self._scatters)[len(self._scatters) // 2] if len(self._scatters) >= LEAST_LOOKS else None
+        width = 1.4826 * median_of([abs(value - mean - slope * place) for place, value in zip(_PLACES, losses)])
+        scatters = self._scatters.ordered
+        former = scatters[len(scatters) // 2] if len(scatters) >= LEAST_LOOKS else None
         if (
             former is None
             or width < self.wider * self.strictness * former
             or width < self.size * self.strictness * level
         ):
-            self._scatters.append(width)
+            self._scatters.push(width)
             self._told = False
             return None
+        rest = detrended(losses)
         half, trough, crest = swing_of(rest)
         if self._told or trough > -self.regular or crest < self.regular:
             return None
@@ -119,7 +127,7 @@ class Oscillation(Detector):
         """The first step of the first stretch of sixteen points that swings."""
         ends = list(self._steps)
         for index in range(1, len(ends)):
-            if median(map(abs, rest[index * EVERY : (index + 1) * EVERY])) > width / 2:
+            if median_of(map(abs, rest[index * EVERY : (index + 1) * EVERY])) > width / 2:
                 return int(ends[index] - (ends[index] - ends[index - 1]) * (EVERY - 1) / EVERY)
         return int(ends[0])
 
@@ -128,7 +136,7 @@ class Oscillation(Detector):
         return {
             "losses": list(self._losses),
             "steps": list(self._steps),
-            "scatters": list(self._scatters),
+            "scatters": [*self._scatters.values()],
             "until_look": self._until_look,
             "told": self._told,
         }
@@ -140,7 +148,7 @@ class Oscillation(Detector):
         self._reset()
         self._losses.extend(losses)
         self._steps.extend(steps)
-        self._scatters.extend(scatters)
+        self._scatters.fill(scatters)
         self._until_look, self._told = until_look, told
 
 
@@ -150,10 +158,24 @@ def detrended(values: Sequence[float]) -> list[float]:
     >>> [round(value, 6) + 0.0 for value in detrended([1.0, 2.0, 3.0])]
     [0.0, 0.0, 0.0]
     """
+    mean, slope = _line(values)
+    return [value - mean - slope * place for place, value in zip(_places(len(values)), values)]
+
+
+def _line(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and slope of the line of least squares."""
     count = len(values)
-    middle, mean = (count - 1) / 2, fmean(values)
-    slope = sum((index - middle) * value for index, value in enumerate(values)) / (count * (count * count - 1) / 12)
-    return [value - mean - slope * (index - middle) for index, value in enumerate(values)]
+    return fmean(values), sum(map(mul, _places(count), values)) / (count * (count * count - 1) / 12)
+
+
+@lru_cache(maxsize=4)
+def _places(count: int) -> tuple[float, ...]:
+    """Where each of ``count`` points lies from their middle."""
+    middle = (count - 1) / 2
+    return tuple(index - middle for index in range(count))
+
+
+_PLACES = _places(WINDOW)
 
 
 def swing_of(rest: Sequence[float]) -> tuple[int, float, float]:
@@ -168,11 +190,7 @@ def swing_of(rest: Sequence[float]) -> tuple[int, float, float]:
         return 0, 0.0, 0.0
 
     def at(lag: int) -> float:
-        return sum(map(_product, rest[lag:], rest)) / power * len(rest) / (len(rest) - lag)
+        return float(sum(map(mul, rest[lag:], rest))) / power * len(rest) / (len(rest) - lag)
 
     half = min(range(1, LONGEST + 1), key=at)
     return half, at(half), at(2 * half)
-
-
-def _product(first: float, second: float) -> float:
-    return first * second

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import inspect
-from collections import deque
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from math import exp, isfinite
+from math import exp
 from statistics import median
-from struct import Struct
 
 from pydantic import JsonValue
 
 from trainguard.detectors.base import SENSITIVITIES, Detector
 from trainguard.detectors.lead import Row, leads
 from trainguard.detectors.places import Places
+from trainguard.detectors.rows import NAN, Rows
 from trainguard.detectors.snapshot import State, list_in, mapping_in, optional_number_in, whole_in
 from trainguard.detectors.table import DETECTORS
 from trainguard.detectors.vitals import Vitals
@@ -33,9 +32,6 @@ JUMP = 1.5
 """The applied rate, over the one before, from where on it is taken for the cause of what follows."""
 CAUSE_WITHIN = 8
 """Points before an onset in which such a jump belongs to it: the loss of a step shows the update before it."""
-NAN = float("nan")
-_ROW = Struct("<q6d")
-"""A row in bytes: a third of what a tuple of numbers takes, 192 times in every run."""
 SETTLING = 2
 """The points right before an onset are left out of the healthy stretch: an onset is known to a point or two."""
 
@@ -82,6 +78,7 @@ class Panel:
             name: build_detector(name, sensitivity, overrides.get(name, {})) for name in DETECTORS if name in chosen
         }
         self._judges = [(detector.judge, detector.needs) for detector in self._detectors.values()]
+        self._wakeful = [(one.judge, one.needs) for one in self._detectors.values() if not one.rests]
         self._watch = Watch()
         self.reset()
 
@@ -94,22 +91,37 @@ class Panel:
         """Take the next observation; what the detectors say about it, in the order of the table."""
         watch = self._watch
         watch.update(observation)
-        if watch.resumed:
-            self._rewind(observation)
-        self._remember(observation)
+        resumed, signals = watch.resumed, watch.signals
+        if resumed:
+            # What an abandoned branch made is forgotten: those steps come again.
+            self._rows.rewind(watch.step)
+        is_calm = watch.loss.calm and watch.gradient.calm
+        judges = self._wakeful
         if watch.slashed:
-            is_calm = watch.loss.calm and watch.gradient.calm and watch.loss_is_finite and watch.gradient_is_finite
-            self._places.see(observation, watch.slashed, is_calm)
+            self._places.see(observation, watch.slashed, is_calm and watch.loss_is_finite and watch.gradient_is_finite)
+            judges = self._judges
+        elif resumed or not (is_calm and self._was_calm):
+            judges = self._judges
+        self._was_calm = is_calm
+        # What lies out of its band is no example of health, but a step size is a cause: it is kept always.
+        value_of, loss, norm, rate = signals.get, watch.loss_value, watch.gradient_value, watch.rate
+        self._rows.add(
+            watch.step,
+            NAN if loss is None or not watch.loss.calm else loss,
+            NAN if norm is None else norm,
+            value_of("update_ratio", NAN),
+            NAN if rate is None else rate,
+            value_of("adam_rms", NAN),
+            value_of("loss_scale", NAN),
+        )
         findings: list[Finding] = []
-        signals = observation.signals
-        for judge, needs in self._judges:
-            if needs and needs not in signals and not watch.resumed:
+        for judge, needs in judges:
+            if needs and needs not in signals and not resumed:
                 continue
             finding = judge(watch)
             if finding is not None:
                 findings.append(self._with_evidence(finding))
-        # A service holds thousands of panels; the layers of the last step are in the database.
-        watch.signals, watch.slashed = {}, ()
+        watch.forget_signals()
         return findings
 
     def vitals(self) -> Vitals | None:
@@ -139,7 +151,9 @@ class Panel:
         """Forget everything; thresholds stay."""
         self._watch.reset()
         self._places = Places()
-        self._packed: deque[bytes] = deque(maxlen=REMEMBERED)
+        self._rows = Rows(REMEMBERED)
+        # Not saved: a detector that rests is asked once more than it needs to be.
+        self._was_calm: bool = False
         for detector in self._detectors.values():
             detector.reset()
 
@@ -147,7 +161,7 @@ class Panel:
         """Everything remembered, as JSON without NaN."""
         return {
             "watch": self._watch.state_dict(),
-            "rows": [list(row) for row in self._rows()],
+            "rows": [list(row) for row in self._rows.all()],
             "places": self._places.state_dict(),
             "detectors": {name: detector.memory() for name, detector in self._detectors.items()},
         }
@@ -161,7 +175,8 @@ class Panel:
         memories = mapping_in(state, "detectors")
         rows = [_row(saved) for saved in list_in(state, "rows")]
         self._watch.load_state_dict(mapping_in(state, "watch"))
-        self._packed = deque((_pack(row) for row in rows), maxlen=REMEMBERED)
+        self._rows.fill(rows)
+        self._was_calm = False
         self._places.load_state_dict(mapping_in(state, "places") if "places" in state else {})
         for name, detector in self._detectors.items():
             if name in memories:
@@ -169,36 +184,11 @@ class Panel:
             else:
                 detector.reset()
 
-    def _rewind(self, observation: Observation) -> None:
-        """Forget what an abandoned branch made: those steps come again."""
-        while self._packed and _unpack(self._packed[-1]).step >= observation.step:
-            self._packed.pop()
-
-    def _remember(self, observation: Observation) -> None:
-        watch, value_of = self._watch, observation.signals.get
-        # What lies out of its band is no example of health, but a step size is a cause: it is kept always.
-        healthy = watch.loss_seen and watch.loss.calm
-        rate = watch.rate
-        self._packed.append(
-            _ROW.pack(
-                observation.step,
-                watch.loss_value if healthy else NAN,
-                watch.gradient_value if watch.gradient_seen else NAN,
-                value_of("update_ratio", NAN),
-                NAN if rate is None else rate,
-                value_of("adam_rms", NAN),
-                value_of("loss_scale", NAN),
-            )
-        )
-
-    def _rows(self) -> list[Row]:
-        return [_unpack(packed) for packed in self._packed]
-
     def _with_evidence(self, finding: Finding) -> Finding:
         if finding.severity == "info":
             return finding
         onset = self._cause_of(finding.onset_step)
-        remembered = self._rows()
+        remembered = self._rows.all()
         before = [row for row in remembered if row.step < onset][: -SETTLING or None][-HEALTHY:]
         since = [row for row in remembered if row.step >= onset][-FRESH:]
         evidence = dict(finding.evidence)
@@ -221,7 +211,7 @@ class Panel:
     def _leads(self) -> dict[str, float]:
         """Since when the loss has been out of its band, and which signals were so before it."""
         loss_onset = self._watch.onset(lead=False)
-        found = leads(self._rows(), loss_onset)
+        found = leads(self._rows.all(), loss_onset)
         return {
             "loss_onset_step": float(loss_onset),
             "lead_steps": float(max(found.values(), default=0)),
@@ -230,7 +220,7 @@ class Panel:
 
     def _cause_of(self, onset: int) -> int:
         """The step at which the applied rate jumped shortly before ``onset``, else ``onset`` itself."""
-        rows = [row for row in self._rows() if row.step <= onset][-CAUSE_WITHIN - 1 :]
+        rows = [row for row in self._rows.all() if row.step <= onset][-CAUSE_WITHIN - 1 :]
         for before, row in pairwise(rows):
             if before.learning_rate and row.learning_rate and row.learning_rate > JUMP * before.learning_rate:
                 return row.step
@@ -263,15 +253,6 @@ def thresholds_of(kind: type[Detector]) -> dict[str, float]:
 def _check_known(field: str, name: str, known: Mapping[str, object]) -> None:
     if name not in known:
         raise ValueError(f"{field} names {name!r}; known are {', '.join(known)}")
-
-
-def _pack(row: Row) -> bytes:
-    return _ROW.pack(row.step, *(NAN if value is None else value for value in row[1:]))
-
-
-def _unpack(packed: bytes) -> Row:
-    step, *values = _ROW.unpack(packed)
-    return Row(step, *(value if isfinite(value) else None for value in values))
 
 
 def _median_of(rows: Sequence[Row], name: str) -> float | None:

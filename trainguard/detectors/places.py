@@ -48,10 +48,11 @@ class Places:
         """Take in what ``observation`` says of places; ``slashed`` are its signals that have one."""
         if is_calm:
             self._now.clear()
-        seen = self._usual if is_calm else self._now
+        seen, signals = self._usual if is_calm else self._now, observation.signals
+        has_room = len(seen) + len(slashed) <= MOST
         for name in slashed:
-            if name.startswith(KINDS) and (name in seen or len(seen) < MOST):
-                value = observation.signals[name]
+            if name.startswith(KINDS) and (has_room or name in seen or len(seen) < MOST):
+                value = signals[name]
                 seen[name] = value if isfinite(value) else LARGEST
 
     def evidence(self) -> dict[str, float]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from math import log
-from statistics import median
 from typing import ClassVar
 
 from pydantic import JsonValue
@@ -15,6 +14,7 @@ from trainguard.detectors.course import Course
 from trainguard.detectors.drift import kendall_tau
 from trainguard.detectors.snapshot import State, flag_in, mapping_in, numbers_in, optional_number_in
 from trainguard.detectors.watch import Watch
+from trainguard.detectors.window import median_of
 from trainguard.wire import Finding, FindingKind, Severity
 
 EARLY = (4, 16)
@@ -84,13 +84,15 @@ class Plateau(Detector):
         if watch.resumed:
             # A branch was left or the process began anew; what the run had learnt before still holds.
             self._course.reset()
-        if not watch.loss_seen or watch.loss_value is None:
+        loss = watch.loss_value
+        if loss is None or not watch.loss_seen:
             return None
-        loss = min(max(watch.loss_value, -LARGEST), LARGEST)
+        if not -LARGEST <= loss <= LARGEST:
+            loss = LARGEST if loss > 0 else -LARGEST
         if self._early is None:
             self._first.append(loss)
             if len(self._first) == EARLY[1]:
-                self._early = median(self._first[EARLY[0] :])
+                self._early = median_of(self._first[EARLY[0] :])
                 self._first.clear()
         elif watch.loss.rebased:
             # Other data, another level: what counts as learnt moves with it.
@@ -104,7 +106,7 @@ class Plateau(Detector):
         quarter = len(blocks) // 4
         if not quarter or self._course.points < self._patience_for(blocks[quarter:]):
             return None
-        before, now = median(blocks[quarter : 2 * quarter]), median(blocks[-quarter:])
+        before, now = median_of(blocks[quarter : 2 * quarter]), median_of(blocks[-quarter:])
         still = self.flat * abs(before)
         if self._level is not None and now < self._level - FALLING_AGAIN * self.flat * abs(self._level):
             self._level = None
@@ -136,10 +138,10 @@ class Plateau(Detector):
         """Points before the first word: half where the noise is so small that flat is seen to be flat by then."""
         if self._course.points < EARLIEST * self.patience * self.strictness:
             return self.patience * self.strictness
-        noise = 1.4826 * median(abs(after - before) for before, after in pairwise(blocks)) / 2**0.5
+        noise = 1.4826 * median_of(abs(after - before) for before, after in pairwise(blocks)) / 2**0.5
         # The standard error of the difference of two medians over a third of these blocks each.
         error = 1.25 * noise * (2 * 3 / len(blocks)) ** 0.5
-        is_plain = SURE * error <= self.flat * abs(median(blocks))
+        is_plain = SURE * error <= self.flat * abs(median_of(blocks))
         return (EARLIEST if is_plain else 1.0) * self.patience * self.strictness
 
     def _sits_at_chance(self, now: float, still: float) -> bool:
@@ -150,7 +152,7 @@ class Plateau(Detector):
             return False
         if all(abs(now - log(classes)) > NEAR_CHANCE * log(classes) for classes in CHANCES):
             return False
-        start = median(blocks[eighth : 2 * eighth])
+        start = median_of(blocks[eighth : 2 * eighth])
         return abs(start - now) < 2 * still
 
     def memory(self) -> State:

@@ -10,7 +10,6 @@ from typing import ClassVar
 from pydantic import JsonValue
 
 from trainguard.detectors.base import Detector
-from trainguard.detectors.layered import is_rank
 from trainguard.detectors.snapshot import State, mapping_in, number_in, whole_in
 from trainguard.detectors.streak import Streak
 from trainguard.detectors.watch import Watch
@@ -54,6 +53,7 @@ class RankDisagreement(Detector):
 
     name: ClassVar[str] = "rank_disagreement"
     kind: ClassVar[FindingKind] = "rank_disagreement"
+    rests: ClassVar[bool] = True
 
     def __init__(self, *, sensitivity: str = "normal", z: float = 8.0, patience: float = 3) -> None:
         super().__init__(sensitivity=sensitivity)
@@ -73,9 +73,9 @@ class RankDisagreement(Detector):
         """See `Detector.judge`."""
         if watch.resumed and self._counts:
             self._reset()
-        if not watch.slashed:
+        if not watch.ranks:
             return None
-        losses = _of_ranks(watch, "loss")
+        losses = dict(watch.ranks.get("loss", {}))
         finding = None
         if losses:
             if "rank0" not in losses and watch.loss_value is not None:
@@ -143,7 +143,7 @@ class RankDisagreement(Detector):
         return abs(mean) / max(error, 1e-12 * level, 1e-300)
 
     def _judge_replicas(self, watch: Watch) -> Finding | None:
-        norms = {rank: norm for rank, norm in _of_ranks(watch, "param_norm").items() if isfinite(norm)}
+        norms = {rank: norm for rank, norm in watch.ranks.get("param_norm", {}).items() if isfinite(norm)}
         if len(norms) < 2:
             return None
         level = median(norms.values())
@@ -158,7 +158,7 @@ class RankDisagreement(Detector):
         )
 
     def _judge_time(self, watch: Watch) -> Finding | None:
-        times = {rank: seconds for rank, seconds in _of_ranks(watch, "step_seconds").items() if 0 < seconds < 1e9}
+        times = {rank: seconds for rank, seconds in watch.ranks.get("step_seconds", {}).items() if 0 < seconds < 1e9}
         if len(times) < 2:
             return None
         worst = max(times, key=lambda rank: times[rank])
@@ -204,12 +204,3 @@ class RankDisagreement(Detector):
         self._counts = {rank: whole_in(counts, rank) for rank in counts}
         self._means = {rank: number_in(means, rank) for rank in counts}
         self._squares = {rank: number_in(squares, rank) for rank in counts}
-
-
-def _of_ranks(watch: Watch, kind: str) -> dict[str, float]:
-    start = kind + "/rank"
-    return {
-        name[len(kind) + 1 :]: watch.signals[name]
-        for name in watch.slashed
-        if name.startswith(start) and is_rank(name[len(kind) + 1 :])
-    }

@@ -40,6 +40,7 @@ class SlowStep(Detector):
 
     name: ClassVar[str] = "slow_step"
     kind: ClassVar[FindingKind] = "slow_step"
+    needs: ClassVar[str] = "step_seconds"
 
     def __init__(
         self,
@@ -59,6 +60,7 @@ class SlowStep(Detector):
         self._streak = Streak(calm_after=2)
         self._seen = 0
         self._lost = 0.0
+        self._slow = 0.0
 
     def judge(self, watch: Watch) -> Finding | None:
         """See `Detector.judge`."""
@@ -68,21 +70,21 @@ class SlowStep(Detector):
         if seconds is None or not 0 < seconds < 1e9 or watch.evaluated or watch.grace:
             return None
         self._seen += 1
-        usual = self._usual
-        if len(usual) < KNOWN:
-            usual.push(seconds)
+        if len(self._usual.order) < KNOWN:
+            self._learn(seconds)
             return None
-        before = usual.median()
-        if seconds < self.least_seconds or seconds < self.factor * self.strictness * before:
+        if seconds < self.least_seconds or seconds < self._slow:
             if self._seen % SAMPLE_EVERY == 0:
-                usual.push(seconds)
+                self._learn(seconds)
             if self._streak.count:
                 self._streak.add(watch.step, False)
             return None
+        before = self._usual.median()
         self._lost = seconds + (self._lost if self._streak.count else 0.0)
         self._streak.add(watch.step, True)
         if self._streak.count >= REBASE_AFTER and self._streak.told:
-            usual.fill([seconds] * KNOWN)
+            self._usual.fill([seconds] * KNOWN)
+            self._settle()
         if self._lost < self.patience_seconds or not self._streak.is_due(IN_A_ROW):
             return None
         evidence = {"step_seconds_before": before, "step_seconds_at": seconds}
@@ -99,6 +101,14 @@ class SlowStep(Detector):
             evidence=evidence,
         )
 
+    def _learn(self, seconds: float) -> None:
+        self._usual.push(seconds)
+        self._settle()
+
+    def _settle(self) -> None:
+        """From how many seconds on a step is slow."""
+        self._slow = self.factor * self.strictness * self._usual.median()
+
     def memory(self) -> State:
         """See `Detector.memory`."""
         return {
@@ -113,4 +123,5 @@ class SlowStep(Detector):
         usual, seen, lost = numbers_in(state, "usual"), whole_in(state, "seen"), number_in(state, "lost")
         self._streak.load_state_dict(mapping_in(state, "streak"))
         self._usual.fill(usual)
+        self._settle()
         self._seen, self._lost = seen, lost

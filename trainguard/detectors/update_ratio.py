@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import inf
 from typing import ClassVar
 
 from pydantic import JsonValue
@@ -49,6 +50,7 @@ class UpdateRatio(Detector):
 
     name: ClassVar[str] = "update_ratio"
     kind: ClassVar[FindingKind] = "update_ratio"
+    needs: ClassVar[str] = "update_ratio"
 
     def __init__(
         self,
@@ -83,27 +85,31 @@ class UpdateRatio(Detector):
         if watch.resumed:
             self._apart.reset()
             self._huge.reset()
-        if ratio is None or not 0 < ratio < float("inf"):
+        if ratio is None or not 0 < ratio < inf:
             return None
-        self._seen += 1
+        seen = self._seen = self._seen + 1
         if ratio > self.largest or self._huge.count:
             self._huge.add(watch.step, ratio > self.largest)
-            if self._seen > 2 * KNOWN and self._huge.is_due(2 * self.patience * self.strictness):
+            if seen > 2 * KNOWN and self._huge.is_due(2 * self.patience * self.strictness):
                 return self._report(
                     watch, ratio, self._huge.onset, f"Each step changes the parameters by {ratio:.2g} of their size."
                 )
-        if self._seen <= WARMED_UP:
+        if seen <= WARMED_UP and (ratio > self._best or seen % (WARMED_UP // 4) == 0):
             finding = self._judge_beginning(watch, ratio)
             if finding is not None:
                 return finding
         rate = watch.rate
-        if rate is not None:
-            self._has_rate = True
-            if rate <= 0:
-                return None
-            return self._judge_apart(watch, ratio, ratio / rate)
-        # A rate that is missing now and then says nothing; one that was never there is taken for constant.
-        return None if self._has_rate else self._judge_apart(watch, ratio, ratio)
+        if rate is None:
+            # A rate that is missing now and then says nothing; one that was never there is taken for constant.
+            return None if self._has_rate else self._judge_apart(watch, ratio, ratio)
+        self._has_rate = True
+        if rate <= 0:
+            return None
+        unit = ratio / rate
+        if seen % SAMPLE_EVERY and 0 < self._lowest <= unit <= self._highest and not self._apart.count:
+            # The usual case: nothing to learn from it and nothing to say.
+            return None
+        return self._judge_apart(watch, ratio, unit)
 
     def _judge_beginning(self, watch: Watch, ratio: float) -> Finding | None:
         self._best = max(self._best, ratio)
@@ -115,13 +121,18 @@ class UpdateRatio(Detector):
         return self._report(watch, ratio, watch.step, f"{sentence}{self._best:.2g}: too little to learn anything.")
 
     def _judge_apart(self, watch: Watch, ratio: float, unit: float) -> Finding | None:
-        if self._seen % SAMPLE_EVERY == 0 and (not self._lowest or self._lowest <= unit <= self._highest):
-            self._usual.push(min(unit, LARGEST))
-            self._settle()
         if not self._lowest or self._lowest <= unit <= self._highest:
+            if self._seen % SAMPLE_EVERY == 0:
+                self._usual.push(unit if unit < LARGEST else LARGEST)
+                self._settle()
+                if self._lowest and not self._lowest <= unit <= self._highest:
+                    return self._judge_out_of_band(watch, ratio, unit)
             if self._apart.count:
                 self._apart.add(watch.step, False)
             return None
+        return self._judge_out_of_band(watch, ratio, unit)
+
+    def _judge_out_of_band(self, watch: Watch, ratio: float, unit: float) -> Finding | None:
         if watch.grace:
             return None
         self._apart.add(watch.step, True)
@@ -142,10 +153,13 @@ class UpdateRatio(Detector):
 
     def _settle(self) -> None:
         """The band that the ratio per rate may move in; nothing while too little is known."""
-        if len(self._usual) < KNOWN:
+        ordered = self._usual.ordered
+        if len(ordered) < KNOWN:
             self._lowest = self._highest = 0.0
             return
-        usual = max(self._usual.median(), SMALLEST)
+        usual = self._usual.median()
+        if usual < SMALLEST:
+            usual = SMALLEST
         self._lowest = usual / (self.fall * self.strictness)
         self._highest = usual * max(self.rise * self.strictness, 1.001)
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from pydantic import JsonValue
 
 from trainguard.detectors.baseline import Baseline
+from trainguard.detectors.layered import ByPlace, by_place
 from trainguard.detectors.snapshot import State, flag_in, list_in, mapping_in, number_in, optional_number_in, whole_in
 from trainguard.wire import Observation
 
@@ -37,6 +38,7 @@ _FLAGS = (
     "params_nonfinite",
     "resumed",
 )
+_NOTHING: Mapping[str, float] = {}
 
 
 class Point(NamedTuple):
@@ -56,14 +58,32 @@ class Watch:
     ``loss_seen`` and ``gradient_seen`` say that they are there and finite,
     ``grace`` counts the points for which a resume or a gap still excuses a bump, and ``resumed`` says that
     this very observation began one. ``rate`` is the applied learning rate (the multiplier's share in it) where it
-    is known and a number, ``evaluated`` says that an evaluation lay before this step, and ``slashed`` names the
-    signals of single layers and ranks in this observation.
+    is known and a number, ``evaluated`` says that an evaluation lay before this step. ``slashed`` names the signals of
+    single layers and ranks in this observation; their values are in ``layers`` and ``ranks``, by kind and place.
 
     >>> watch = Watch()
     >>> watch.update(Observation(attempt=0, step=0, observed_at=0.0, signals={"loss": 2.5}))
     >>> watch.loss_value, watch.gradient_value, watch.loss.ready
     (2.5, None, False)
     """
+
+    __slots__ = (
+        *_WHOLE,
+        *_FLAGS,
+        "evaluated",
+        "gradient",
+        "gradient_value",
+        "history",
+        "layers",
+        "levels",
+        "loss",
+        "loss_scale",
+        "loss_value",
+        "ranks",
+        "rate",
+        "signals",
+        "slashed",
+    )
 
     def __init__(self) -> None:
         self.loss = Baseline()
@@ -91,8 +111,10 @@ class Watch:
         self.nonfinite_streak = 0
         self.params_nonfinite = False
         self.loss_scale: float | None = None
-        self.signals: Mapping[str, float] = {}
+        self.signals: Mapping[str, float] = _NOTHING
         self.slashed: tuple[str, ...] = ()
+        self.layers: ByPlace = {}
+        self.ranks: ByPlace = {}
         self.evaluated = False
         self.rate: float | None = None
 
@@ -101,8 +123,17 @@ class Watch:
         # Every number of every run comes through here, so each is looked up once and kept in a local name.
         signals = self.signals = observation.signals
         value_of, step = signals.get, observation.step
-        self._place(observation.attempt, step)
-        self.slashed = tuple([name for name in signals if "/" in name])
+        if 0 < self.stride == step - self.step and observation.attempt == self.attempt and not self.grace:
+            self.resumed = False
+            self.step = step
+        else:
+            self._place(observation.attempt, step)
+        # Names of layers and ranks come with few observations, and one search sees that there are none.
+        if "/" in "".join(signals):
+            self.slashed = tuple([name for name in signals if "/" in name])
+            self.layers, self.ranks = by_place(signals, self.slashed)
+        elif self.slashed:
+            self.slashed, self.layers, self.ranks = (), {}, {}
         self.evaluated = "val_loss" in signals
         rate = value_of("learning_rate")
         if rate is not None:
@@ -115,8 +146,23 @@ class Watch:
         if norm is None:
             norm = value_of("grad_norm_clipped")
         self.gradient_value = norm
-        loss_is_finite = self.loss_is_finite = loss is None or isfinite(loss)
-        norm_is_finite = norm is None or isfinite(norm)
+        loss_z = gradient_z = 0.0
+        loss_is_finite = True
+        self.loss_seen = False
+        if loss is not None:
+            loss_is_finite = self.loss_seen = isfinite(loss)
+            self.levels.append(loss if loss_is_finite else None)
+            if loss_is_finite:
+                self.loss.update(loss)
+                loss_z = self.loss.z
+        self.loss_is_finite = loss_is_finite
+        norm_is_finite = True
+        self.gradient_seen = False
+        if norm is not None:
+            norm_is_finite = self.gradient_seen = isfinite(norm)
+            if norm_is_finite:
+                self.gradient.update(log(norm if norm > 1e-30 else 1e-30))
+                gradient_z = self.gradient.z
         scaler_step = "loss_scale" in signals and self._is_scaler_step(signals)
         gradient_is_finite = self.gradient_is_finite = (
             norm_is_finite and not value_of("nonfinite_grads", 0.0) > 0
@@ -124,19 +170,15 @@ class Watch:
         self.params_nonfinite = value_of("nonfinite_params", 0.0) > 0
         is_finite = loss_is_finite and gradient_is_finite
         self.nonfinite_streak = 0 if is_finite else self.nonfinite_streak + 1
-        loss_z = gradient_z = 0.0
-        self.loss_seen = loss is not None and loss_is_finite
-        self.gradient_seen = norm is not None and norm_is_finite
-        if loss is not None:
-            self.levels.append(loss if loss_is_finite else None)
-            if loss_is_finite:
-                self.loss.update(loss)
-                loss_z = self.loss.z
-        if norm is not None and norm_is_finite:
-            self.gradient.update(log(norm if norm > 1e-30 else 1e-30))
-            gradient_z = self.gradient.z
-        self.history.append(Point(step, loss_z, gradient_z, is_finite))
+        # A named tuple's own constructor takes three times as long.
+        self.history.append(tuple.__new__(Point, (step, loss_z, gradient_z, is_finite)))
         self.seen += 1
+
+    def forget_signals(self) -> None:
+        """Let go of the newest observation's signals, once all have judged it: a service holds thousands of these."""
+        self.signals = _NOTHING
+        if self.slashed:
+            self.slashed, self.layers, self.ranks = (), {}, {}
 
     def _is_scaler_step(self, signals: Mapping[str, float]) -> bool:
         """Whether a GradScaler skipped this step and lowered its scale: mixed precision at work, no trouble."""
