@@ -25,6 +25,8 @@ SMALLEST_SHARE = 0.02
 """A difference below this share of the loss is nobody's trouble."""
 LARGEST = 1e100
 STRAGGLER = 2.0
+WILD = 12.0
+"""Standard deviations that one difference counts for at most: a single wild batch is no disagreement."""
 
 
 class RankDisagreement(Detector):
@@ -33,9 +35,11 @@ class RankDisagreement(Detector):
     Signals are named ``loss/rank1``, ``grad_norm/rank1``, ``param_norm/rank1`` and ``step_seconds/rank1``. Each rank
     has other data, so a loss differs from the others' median every step; what counts is that it does so always in
     the same direction: a moving mean of the difference beyond ``z`` of its own standard errors (a control chart,
-    Roberts 1959, EWMA) and beyond a fiftieth of the loss. Norms of replicated parameters must be equal; where they
-    are not for ``patience`` points, the replicas have drifted apart. A rank that takes twice the others' time for
-    ``patience`` times eight points holds them all up.
+    Roberts 1959, EWMA) and beyond a fiftieth of the loss. A run that diverges does so on all ranks, and its losses then
+    lie further apart than they ever did: while all of them are out of the loss's band, a difference counts the less the
+    farther they are. Norms of replicated parameters must be equal; where they are not for ``patience`` points, the
+    replicas have drifted apart. A rank that takes twice the others' time for ``patience`` times eight points holds them
+    all up.
 
     `NonFinite` is the better choice where every rank has the trouble.
 
@@ -102,10 +106,15 @@ class RankDisagreement(Detector):
         if len(finite) < 2:
             return None
         level = median(finite.values())
+        if watch.loss.rebased:
+            # Another level has other differences.
+            self._counts.clear()
+        lowest = min(finite.values())
+        weight, wild = _weight(watch, lowest), 4 * SMALLEST_SHARE * min(abs(lowest), abs(level))
         # Of two ranks nobody is in the right: both differ from their middle by the same.
         worst, furthest = "", 0.0
         for rank, loss in finite.items():
-            away = self._away(rank, loss - level, len(finite), abs(level))
+            away = self._away(rank, weight * (loss - level), abs(level), wild)
             if away > furthest:
                 worst, furthest = rank, away
         is_apart = furthest > self.z * self.strictness
@@ -124,14 +133,17 @@ class RankDisagreement(Detector):
             z=min(furthest, 1e9),
         )
 
-    def _away(self, rank: str, difference: float, ranks: int, level: float) -> float:
-        """How many standard errors the rank's mean difference is from none."""
+    def _away(self, rank: str, difference: float, level: float, wild: float) -> float:
+        """Standard errors of the rank's mean difference from none; up to ``wild`` one counts in full."""
         if rank not in self._counts:
             if len(self._counts) >= MOST_RANKS:
                 return 0.0
             self._counts[rank], self._means[rank], self._squares[rank] = 0, 0.0, 0.0
         count = self._counts[rank] = min(self._counts[rank] + 1, KNOWN)
         weight = max(FORGETTING, 1.0 / count)
+        if count == KNOWN:
+            most = max(WILD * sqrt(self._squares[rank]), wild)
+            difference = min(max(difference, -most), most)
         mean = self._means[rank] = self._means[rank] + weight * (difference - self._means[rank])
         limit = 16 * self._squares[rank] if count == KNOWN else LARGEST
         # One wild point must not widen what is normal for long.
@@ -204,3 +216,11 @@ class RankDisagreement(Detector):
         self._counts = {rank: whole_in(counts, rank) for rank in counts}
         self._means = {rank: number_in(means, rank) for rank in counts}
         self._squares = {rank: number_in(squares, rank) for rank in counts}
+
+
+def _weight(watch: Watch, lowest: float) -> float:
+    """What a difference counts: 1, or less while even the ``lowest`` loss is out of the band, the less the farther."""
+    base = watch.loss
+    limit = max(base.accept_z * base.band, base.smallest_rise * abs(base.center))
+    rise = min(lowest - base.center, LARGEST)
+    return limit / rise if base.ready and rise > limit else 1.0
