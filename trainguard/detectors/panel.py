@@ -80,6 +80,7 @@ class Panel:
         self._judges = [(detector.judge, detector.needs) for detector in self._detectors.values()]
         self._wakeful = [(one.judge, one.needs) for one in self._detectors.values() if not one.rests]
         self._watch = Watch()
+        self._was_calm = False
         self.reset()
 
     @property
@@ -153,7 +154,7 @@ class Panel:
         self._places = Places()
         self._rows = Rows(REMEMBERED)
         # Not saved: a detector that rests is asked once more than it needs to be.
-        self._was_calm: bool = False
+        self._was_calm = False
         for detector in self._detectors.values():
             detector.reset()
 
