@@ -96,6 +96,9 @@ TROUBLES: dict[str, Trouble] = {
     "loss_spike": lambda stream: scaled(stream, ONSET, ONSET + 3, loss=4.0),
     "divergence": _from_onset(loss=3.0),
     "grad_explosion": _from_onset(grad_norm=50.0),
+    "overheating": lambda stream: _beside(lambda since: {"param_norm": 20.0}, param_norm=10.0)(
+        scaled(stream, ONSET, learning_rate=10.0)
+    ),
     "plateau": _stuck,
     "loss_scale_collapse": _beside(lambda since: {"loss_scale": 65536.0 / 2 ** min(since + 1, 40)}, loss_scale=65536.0),
     "learning_rate": _from_onset(learning_rate=0.0),
@@ -114,7 +117,14 @@ TROUBLES: dict[str, Trouble] = {
 }
 """By detector: what becomes of a healthy stream, from ONSET on (a plateau: from the beginning)."""
 
-WITHIN = {"oscillation": 64, "overfitting": 70, "dead_layers": 31, "slow_step": 20, "data_starvation": 30}
+WITHIN = {
+    "oscillation": 64,
+    "overheating": 32,
+    "overfitting": 70,
+    "dead_layers": 31,
+    "slow_step": 20,
+    "data_starvation": 30,
+}
 """Points from ONSET on within which it is found, where that cannot be twelve."""
 
 every_detector = pytest.mark.parametrize("name", DETECTORS)

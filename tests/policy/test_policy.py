@@ -295,12 +295,22 @@ def test_a_bug_of_thirty_times_the_rate_is_undone_in_one_move() -> None:
     assert "30 times its healthy value" in story.decisions[-1].reason
 
 
+def test_a_rate_that_is_known_to_have_been_good_says_more_than_the_one_before_the_onset() -> None:
+    rates = {"learning_rate_good": 5e-3, "learning_rate_before": 4e-2, "learning_rate_at": 9e-2}
+    factor, why = choose_factor(Rung(name="first"), rates)
+    assert factor == pytest.approx(5 / 90, rel=1e-3)
+    assert why == "the rate was 18 times its healthy value"
+
+
 @given(
-    before=st.floats(1e-12, 1e6), ratio=st.floats(0.01, 1e6), name=st.sampled_from(["learning_rate", "update_ratio"])
+    before=st.floats(1e-12, 1e6),
+    ratio=st.floats(0.01, 1e6),
+    healthy=st.sampled_from(["learning_rate_before", "learning_rate_good", "update_ratio_before"]),
 )
-def test_a_cut_stays_within_its_bounds(before: float, ratio: float, name: str) -> None:
+def test_a_cut_stays_within_its_bounds(before: float, ratio: float, healthy: str) -> None:
     rung = Rung(name="first")
-    factor, _ = choose_factor(rung, {f"{name}_before": before, f"{name}_at": before * ratio})
+    at = f"{healthy.rpartition('_')[0]}_at"
+    factor, _ = choose_factor(rung, {healthy: before, at: before * ratio})
     assert 1 / 33 < factor <= 0.5
 
 

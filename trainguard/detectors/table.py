@@ -13,6 +13,7 @@ from trainguard.detectors.no_update import NoUpdate
 from trainguard.detectors.non_finite import NonFinite
 from trainguard.detectors.oscillation import Oscillation
 from trainguard.detectors.overfitting import Overfitting
+from trainguard.detectors.overheating import Overheating
 from trainguard.detectors.plateau import Plateau
 from trainguard.detectors.rank_disagreement import RankDisagreement
 from trainguard.detectors.slow_step import SlowStep
@@ -25,6 +26,7 @@ DETECTORS: dict[str, type[Detector]] = {
         LossSpike,
         GradExplosion,
         Divergence,
+        Overheating,
         LossScaleCollapse,
         LearningRate,
         UpdateRatio,

@@ -53,6 +53,14 @@ def choose_checkpoint(
     return older[-1] if older else good[0]
 
 
+_MEASURES = (
+    # A detector that knows a rate that was good says so; what was just before the onset may have been too high already.
+    ("learning_rate_good", "learning_rate", "the rate"),
+    ("learning_rate_before", "learning_rate", "the rate"),
+    ("update_ratio_before", "update_ratio", "the update/parameter ratio"),
+)
+
+
 def choose_factor(rung: Rung, evidence: Mapping[str, float], *, has_passed: bool = False) -> tuple[float, str]:
     """How strongly to cut the rate, and why.
 
@@ -69,8 +77,8 @@ def choose_factor(rung: Rung, evidence: Mapping[str, float], *, has_passed: bool
     if not rung.factor_from_evidence or has_passed:
         return rung.learning_rate_factor, ""
     best, why = rung.learning_rate_factor, ""
-    for signal, words in (("learning_rate", "the rate"), ("update_ratio", "the update/parameter ratio")):
-        before, at = evidence.get(f"{signal}_before"), evidence.get(f"{signal}_at")
+    for healthy, signal, words in _MEASURES:
+        before, at = evidence.get(healthy), evidence.get(f"{signal}_at")
         if before is None or at is None or not (math.isfinite(before) and math.isfinite(at)):
             continue
         if before <= 0 or at <= 0 or at / before < 2.0:
