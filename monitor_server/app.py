@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from monitor_server import api, web
 from monitor_server.access import Keeper
@@ -61,5 +62,6 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.time) ->
     app.include_router(api.HEALTH_ROUTER)
     app.openapi = lambda: api.document(app)  # type: ignore[method-assign]
     web.open_pages(app)
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=settings.known_hosts, www_redirect=False)
     app.add_middleware(api.RequestIds)
     return app

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import socket
 from collections.abc import Mapping
 from functools import cached_property
@@ -42,6 +43,9 @@ class Settings(BaseModel):
     """Serve an address that others can reach although nobody has to sign in."""
     public_url: str = ""
     """Where people reach the page; links in notifications begin with it. Empty: made of host and port."""
+    hosts: tuple[str, ...] = ()
+    """Further names under which the service answers (``guard.example.org``, ``*.example.org``), see `known_hosts`. As a
+    variable: with commas between them."""
     database: str = "sqlite:///trainguard.db"
     workers: Annotated[int, Field(ge=1, le=64)] = 1
     """Processes that serve the port together; more than one needs PostgreSQL."""
@@ -89,6 +93,18 @@ class Settings(BaseModel):
         parse_database_url(value)
         return value
 
+    @field_validator("hosts", mode="before")
+    @classmethod
+    def _names_of_hosts(cls, value: Any) -> Any:
+        names = [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
+        for name in names:
+            if not re.fullmatch(r"\*|(\*\.)?[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]", str(name)):
+                raise ValueError(
+                    f"{name!r} is no name of a host; write guard.example.org, *.example.org, 10.0.0.7 or [fd00::7], "
+                    "without scheme and port"
+                )
+        return names
+
     @field_validator("retention", mode="before")
     @classmethod
     def _days_by_project(cls, value: Any) -> Any:
@@ -121,6 +137,19 @@ class Settings(BaseModel):
     def is_within_reach(self) -> bool:
         """Whether others than this machine can reach the service. It then takes tokens, or the word *insecure*."""
         return not is_loopback(self.host)
+
+    @property
+    def known_hosts(self) -> tuple[str, ...]:
+        """What a request may name as its host; ``*``: anything.
+
+        A web site can have its own name lead to 127.0.0.1, and a browser then lets its scripts read what answers there.
+        That nobody has to sign in at a service on loopback is right only where such names are refused.
+        """
+        if self.is_within_reach and not self.hosts:
+            return ("*",)
+        told = urlsplit(self.public_url).hostname if self.public_url else None
+        names = ("localhost", "127.0.0.1", "::1", self.host.strip("[]"), told or "localhost")
+        return tuple(dict.fromkeys((*(f"[{name}]" if ":" in name else name for name in names), *self.hosts)))
 
     @property
     def page_url(self) -> str:

@@ -54,7 +54,7 @@ async def test_an_answer_and_the_log_name_the_request_and_its_run(
         logging.getLogger("monitor_server").warning("here")
 
     transport = httpx.ASGITransport(app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         address = f"/api/v1/runs/{(run_id := uuid4())}/log"
         mine = await client.get(address, headers={"x-request-id": "abc-1"})
         assert mine.headers["x-request-id"] == "abc-1"

@@ -68,3 +68,25 @@ def test_a_secret_may_lie_in_a_file(tmp_path: Path) -> None:
         read_settings({}, {"TRAINGUARD_WEBHOOK_SECRET_FILE": str(tmp_path / "nowhere")})
     with pytest.raises(SettingsError, match="are both set"):
         read_settings({}, {"TRAINGUARD_DATABASE": "sqlite:///x", "TRAINGUARD_DATABASE_FILE": str(tmp_path / "secret")})
+
+
+@pytest.mark.parametrize(
+    ("given", "known"),
+    [
+        ({}, {"localhost", "127.0.0.1", "[::1]"}),
+        ({"host": "::1"}, {"localhost", "127.0.0.1", "[::1]"}),
+        ({"host": "127.9.9.9"}, {"localhost", "127.0.0.1", "[::1]", "127.9.9.9"}),
+        ({"public_url": "https://guard.example/at"}, {"localhost", "127.0.0.1", "[::1]", "guard.example"}),
+        ({"hosts": "gpu-07, *.lan"}, {"localhost", "127.0.0.1", "[::1]", "gpu-07", "*.lan"}),
+        ({"host": "0.0.0.0", "insecure": True}, {"*"}),
+        ({"host": "0.0.0.0", "hosts": "trainguard"}, {"localhost", "127.0.0.1", "[::1]", "0.0.0.0", "trainguard"}),
+    ],
+)
+def test_a_service_on_loopback_answers_to_its_own_names_alone(given: dict[str, object], known: set[str]) -> None:
+    assert set(Settings.model_validate(given).known_hosts) == known
+
+
+@pytest.mark.parametrize("name", ["https://guard.example", "guard.example:80", "*guard", "fd00::7", "a b"])
+def test_a_host_is_a_name_alone(name: str) -> None:
+    with pytest.raises(SettingsError, match="is no name of a host"):
+        read_settings({}, {"TRAINGUARD_HOSTS": name})

@@ -62,7 +62,7 @@ async def opened(settings: Settings, clock: Clock) -> AsyncIterator[Door]:
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with (
         app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=transport, base_url="http://service") as client,
+        httpx.AsyncClient(transport=transport, base_url="http://localhost") as client,
     ):
         yield Door(app, client)
 

@@ -40,6 +40,14 @@ async def test_without_any_token_nobody_has_to_sign_in(door: Door) -> None:
     assert strangers.status_code == 200
 
 
+async def test_a_name_that_somebody_else_made_lead_here_is_refused(door: Door) -> None:
+    for host in ("localhost:8321", "127.0.0.1", "[::1]:8321", "LOCALHOST"):
+        assert (await door.client.get("/api/v1/runs", headers={"host": host})).status_code == 200, host
+    for path in ("/", "/api/v1/runs", "/api/v1/events", "/metrics", "/healthz", "/static/page.css"):
+        for host in ("evil.example", "localhost.evil.example:8321", "127.0.0.1.evil.example", "", "[::1"):
+            assert (await door.client.get(path, headers={"host": host})).status_code == 400, (path, host)
+
+
 async def test_with_one_every_route_asks_for_it(door: Door) -> None:
     bear(door, "read")
     document = (await door.client.get("/openapi.json")).json()
@@ -165,7 +173,7 @@ async def test_the_pages_cookie_is_good_for_our_own_page_alone(door: Door) -> No
     assert (await door.client.get("/api/v1/runs")).status_code == 200
 
     wish = '{"project": "demo", "seconds": 60}'
-    assert (await door.post("/silences", wish, {**JSON, "origin": "http://service"})).status_code == 201
+    assert (await door.post("/silences", wish, {**JSON, "origin": "http://localhost"})).status_code == 201
     for headers in ({}, {"origin": "http://evil.example"}, {"origin": "null"}):
         problem(await door.post("/silences", wish, {**JSON, **headers}), 403, "forbidden")
     foreign = await door.client.get("/api/v1/runs", headers={"sec-fetch-site": "cross-site"})

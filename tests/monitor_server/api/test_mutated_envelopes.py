@@ -88,7 +88,7 @@ async def test_no_mutation_makes_a_5xx_or_harms_the_database(address: str, caplo
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with (
         app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=transport, base_url="http://test", headers=AS_JSON) as client,
+        httpx.AsyncClient(transport=transport, base_url="http://localhost", headers=AS_JSON) as client,
     ):
         for trainer in trainers:
             await client.post("/api/v1/runs", content=trainer.description().model_dump_json())
