@@ -18,12 +18,20 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from monitor_server.settings import Settings
-from monitor_server.storage import Database, RunRow, incidents, runs
+from monitor_server.storage import Database, RunRow, incidents, reports, runs
 from trainguard import __version__
-from trainguard.detectors import DETECTORS
 
 RUN_LABELS = ("project", "run", "run_id")
-SEVERITIES = ("info", "warning", "critical")
+ALARMING: Mapping[str, tuple[str, ...]] = {
+    "non_finite": ("warning", "critical"),
+    "loss_spike": ("warning", "critical"),
+    "divergence": ("warning", "critical"),
+    "grad_explosion": ("warning", "critical"),
+    "plateau": ("info", "warning"),
+}
+"""The findings that alert rules count: these counters are there at 0 from the start, so that the first finding is an
+increase. Of every other kind and severity a counter appears with the first one: all of them for every run would be four
+times as many series as a run has for the rest."""
 RUN_STATES = ("running", "silent", "finished", "halted", "failed")
 ENVELOPE_STATUSES = ("recorded", "duplicate", "refused", "failed")
 """refused: the sender's mistake; failed: ours, and it will come again."""
@@ -52,6 +60,7 @@ _COUNTERS: Mapping[str, tuple[str, Callable[[RunRow], float]]] = {
     "observations": ("Observations recorded.", lambda run: run.observations_total),
     "observations_lost": ("Observations the trainer had to drop.", lambda run: run.observations_lost),
 }
+_NO_FINDINGS = {f"{kind}/{severity}": 0 for kind, severities in ALARMING.items() for severity in severities}
 
 
 class Telemetry:
@@ -120,9 +129,11 @@ class RunCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """Every family of run metrics."""
         now = self._clock()
+        ended_after = now - self._settings.metrics_linger_seconds
         with self._database.read() as connection:
-            rows = runs.reporting(connection, ended_after=now - self._settings.metrics_linger_seconds)
+            rows = runs.reporting(connection, ended_after=ended_after)
             active = incidents.active_counts(connection)
+            failed = reports.failed_recoveries(connection, ended_after=ended_after)
             states = runs.count_by_state(connection)
         heard_after = now - self._settings.metrics_forget_after_seconds
         told = [row for row in rows if row.last_seen_at > heard_after]
@@ -132,6 +143,7 @@ class RunCollector(Collector):
         yield _active_incidents(living, active)
         yield _decisions(living)
         yield from _counters(told)
+        yield _failed_recoveries(told, failed)
         yield _findings(told)
 
 
@@ -161,12 +173,23 @@ def _counters(told: list[RunRow]) -> Iterator[Metric]:
 
 
 def _active_incidents(living: list[RunRow], active: Mapping[tuple[UUID, str], int]) -> Metric:
+    """Of the kinds that there are: a gauge need not begin at 0."""
     family = GaugeMetricFamily(
         "trainguard_run_active_incidents", "Incidents whose life goes on.", labels=(*RUN_LABELS, "kind")
     )
-    for run in living:
-        for kind in sorted(_kinds() | {kind for run_id, kind in active if run_id == run.run_id}):
-            family.add_metric((*_labels(run), kind), active.get((run.run_id, kind), 0))
+    runs_by_id = {run.run_id: run for run in living}
+    for (run_id, kind), count in sorted(active.items()):
+        if run_id in runs_by_id:
+            family.add_metric((*_labels(runs_by_id[run_id]), kind), count)
+    return family
+
+
+def _failed_recoveries(told: list[RunRow], failed: Mapping[UUID, int]) -> Metric:
+    family = CounterMetricFamily(
+        "trainguard_run_failed_recoveries", "Remedies that the trainer could not carry out.", labels=RUN_LABELS
+    )
+    for run in told:
+        family.add_metric(_labels(run), failed.get(run.run_id, 0))
     return family
 
 
@@ -190,15 +213,10 @@ def _findings(told: list[RunRow]) -> Metric:
         "trainguard_run_findings", "What the service's detectors said.", labels=(*RUN_LABELS, "kind", "severity")
     )
     for run in told:
-        counts = {f"{kind}/{severity}": 0 for kind in sorted(_kinds()) for severity in SEVERITIES}
-        for name, count in {**counts, **run.finding_counts}.items():
+        for name, count in {**_NO_FINDINGS, **run.finding_counts}.items():
             kind, _, severity = name.partition("/")
             family.add_metric((*_labels(run), kind, severity), count)
     return family
-
-
-def _kinds() -> set[str]:
-    return {detector.kind for detector in DETECTORS.values()}
 
 
 def _labels(run: RunRow) -> tuple[str, str, str]:

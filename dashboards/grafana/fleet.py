@@ -16,6 +16,7 @@ from dashboards.grafana.vocabulary import (
     choice,
     listing,
     number,
+    open_incidents,
     page,
     thresholds,
 )
@@ -89,10 +90,7 @@ def _runs(board: dashboard.Dashboard) -> None:
                 column(f"trainguard_run_loss{{{OF_PROJECT}}}", "loss"),
                 column(f"trainguard_run_attempt{{{OF_PROJECT}}}", "attempt"),
                 column(f"trainguard_run_lr_scale{{{OF_PROJECT}}}", "rate multiplier"),
-                Query(
-                    f"sum by ({PER_RUN}) (max by ({PER_RUN}, kind) (trainguard_run_active_incidents{{{OF_PROJECT}}}))",
-                    "open incidents",
-                ),
+                Query(open_incidents(OF_PROJECT), "open incidents"),
                 column(f"trainguard_run_rollbacks_total{{{OF_PROJECT}}}", "rollbacks"),
                 column(f"trainguard_run_escalations_total{{{OF_PROJECT}}}", "escalations"),
                 Query(
@@ -128,7 +126,7 @@ def _troubles(board: dashboard.Dashboard) -> None:
     for panel in (
         chart(
             "Open incidents by kind",
-            "Over all runs of the chosen projects.",
+            "Over all runs of the chosen projects. Empty is good.",
             [
                 Query(
                     f"sum by (kind) (max by ({PER_RUN}, kind) (trainguard_run_active_incidents{{{OF_PROJECT}}}))",

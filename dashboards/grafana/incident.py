@@ -249,7 +249,11 @@ def build() -> dashboard.Dashboard:
         sql_choice(
             "attempt",
             "Attempt",
-            f"SELECT generate_series(0, attempt)::text FROM runs WHERE {THIS_RUN} ORDER BY 1",
+            f"""
+            SELECT told.attempt::text
+            FROM (SELECT generate_series(0, attempt) AS attempt FROM runs WHERE {THIS_RUN}) AS told
+            ORDER BY told.attempt
+            """,
             everything=True,
         )
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from grafana_foundation_sdk.builders import dashboard
 
 from dashboards.grafana.service import envelope_seconds, envelopes_by_answer, notifications
+from dashboards.grafana.sql import database_variable, sql_choice, sql_listing, sql_steps
 from dashboards.grafana.vocabulary import (
     BLUE,
     DATA_SOURCE,
@@ -20,6 +21,7 @@ from dashboards.grafana.vocabulary import (
     listing,
     number,
     of_run,
+    open_incidents,
     page,
     thresholds,
 )
@@ -65,10 +67,7 @@ def _now(board: dashboard.Dashboard) -> None:
         number(
             "Open incidents",
             "Incidents of all kinds that are not closed.",
-            Query(
-                f"sum by ({PER_RUN}) (max by ({PER_RUN}, kind) (trainguard_run_active_incidents{{{OF_RUN}}}))",
-                "{{run}}",
-            ),
+            Query(open_incidents(), "{{run}}"),
             colours=calm_then_red,
             decimals=0,
         )
@@ -174,7 +173,7 @@ def _troubles(board: dashboard.Dashboard) -> None:
     board.with_panel(
         chart(
             "Open incidents by kind",
-            "Open, recovering or watching.",
+            "Open, recovering or watching. Empty is good.",
             [
                 Query(
                     f"sum by (kind) (max by ({PER_RUN}, kind) (trainguard_run_active_incidents{{{OF_RUN}}}))",
@@ -200,10 +199,11 @@ def _troubles(board: dashboard.Dashboard) -> None:
     )
     board.with_panel(
         chart(
-            "Rollbacks and escalations",
+            "Rollbacks, failed remedies and escalations",
             "Counted since the run registered.",
             [
                 Query(of_run("trainguard_run_rollbacks_total"), "rollbacks {{id}}"),
+                Query(of_run("trainguard_run_failed_recoveries_total"), "failed remedies {{id}}"),
                 Query(of_run("trainguard_run_escalations_total"), "escalations {{id}}"),
             ],
             stairs=True,
@@ -253,6 +253,48 @@ def _troubles(board: dashboard.Dashboard) -> None:
     )
 
 
+THESE_RUNS = "name IN (${run:sqlstring}) AND run_id::text ~ '^(${run_id:regex})$'"
+OF_ATTEMPTS = f"run_id IN (SELECT run_id FROM runs WHERE {THESE_RUNS}) AND attempt::text IN (${{attempt:sqlstring}})"
+
+
+def _attempts(board: dashboard.Dashboard) -> None:
+    """Step by step and by attempt: a Prometheus has neither, so these ask PostgreSQL."""
+    # As wide as leaves some thousands of points, of the widths that the service keeps (32, 128, 512, ...).
+    width = (
+        "(SELECT (32 * 4 ^ floor(log(4.0, greatest(1, max(last_step) / 64000)::numeric)))::int "
+        f"FROM runs WHERE {THESE_RUNS})"
+    )
+    latest = f"(SELECT max(attempt) FROM attempts WHERE {OF_ATTEMPTS})"
+    board.with_row(dashboard.Row("Attempts (from PostgreSQL)"))
+    board.with_panel(
+        sql_steps(
+            "Loss over steps, by attempt",
+            "Of the chosen attempts: the latest one, and those before it, each point a mean of 32 steps or more.",
+            [
+                f"""
+                SELECT first_step AS step, avg(loss_mean) FILTER (WHERE attempt = {latest}) AS "latest attempt",
+                  avg(loss_mean) FILTER (WHERE attempt < {latest}) AS "earlier attempts"
+                FROM rollups WHERE {OF_ATTEMPTS} AND width = {width} GROUP BY 1 ORDER BY 1 LIMIT 10000
+                """
+            ],
+            width=16,
+        )
+    )
+    board.with_panel(
+        sql_listing(
+            "Attempts",
+            "The branches of the run's history, the latest first.",
+            f"""
+            SELECT attempt, reason, start_step AS "from step", to_timestamp(began_at) AS began,
+              left(run_id::text, 8) AS id
+            FROM attempts WHERE {OF_ATTEMPTS} ORDER BY began_at DESC
+            """,
+            width=8,
+            height=9,
+        )
+    )
+
+
 def build() -> dashboard.Dashboard:
     """The dashboard "Training run": choose project and run; a name used twice shows both ids."""
     board = page(
@@ -269,6 +311,19 @@ def build() -> dashboard.Dashboard:
             "run_id",
             "Id",
             'label_values(trainguard_run_step{project=~"$project", run=~"$run"}, run_id)',
+            everything=True,
+        )
+    )
+    board.with_variable(database_variable())
+    board.with_variable(
+        sql_choice(
+            "attempt",
+            "Attempt",
+            f"""
+            SELECT told.attempt::text
+            FROM (SELECT DISTINCT generate_series(0, attempt) AS attempt FROM runs WHERE {THESE_RUNS}) AS told
+            ORDER BY told.attempt
+            """,
             everything=True,
         )
     )
@@ -294,6 +349,7 @@ def build() -> dashboard.Dashboard:
         )
     _now(board)
     _training(board)
+    _attempts(board)
     _troubles(board)
     board.with_row(dashboard.Row("Service"))
     for panel in (envelopes_by_answer(), envelope_seconds(), notifications()):

@@ -40,6 +40,14 @@ def of_run(metric: str, selector: str = OF_RUN) -> str:
     return f'label_replace(max by ({PER_RUN}) ({metric}{{{selector}}}), "id", "$1", "run_id", "(.{{0,8}}).*")'
 
 
+def open_incidents(selector: str = OF_RUN) -> str:
+    """Incidents of all kinds per run; 0 where there is none, of which the metric itself says nothing."""
+    return (
+        f"sum by ({PER_RUN}) (max by ({PER_RUN}, kind) (trainguard_run_active_incidents{{{selector}}})) "
+        f"or 0 * max by ({PER_RUN}) (trainguard_run_attempt{{{selector}}})"
+    )
+
+
 def thresholds(*steps: tuple[float | None, str]) -> dashboard.ThresholdsConfig:
     """Colours from a value on; the first value is ``None``, which means minus infinity."""
     return (

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Literal
 from uuid import UUID
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
-from monitor_server.storage.tables import acknowledgements, checkpoints, evaluations, findings
+from monitor_server.storage.runs import LIVING_STATES
+from monitor_server.storage.tables import acknowledgements, checkpoints, evaluations, findings, runs
 from monitor_server.storage.upsert import insert_new, insert_or_replace
 from trainguard.wire import Acknowledgement, CheckpointReport, Evaluation, Finding
 
@@ -148,3 +149,15 @@ def acknowledgements_of(connection: Connection, run_id: UUID, limit: int) -> lis
         .limit(limit)
     )
     return [Acknowledgement.model_validate(document) for (document,) in connection.execute(statement)]
+
+
+def failed_recoveries(connection: Connection, *, ended_after: float) -> dict[UUID, int]:
+    """How many remedies, of whichever brain, the trainer could not carry out: of runs that live, or that ended after
+    ``ended_after``. Runs without one are absent."""
+    statement = (
+        select(acknowledgements.c.run_id, func.count())
+        .join(runs, runs.c.run_id == acknowledgements.c.run_id)
+        .where(acknowledgements.c.status == "failed", runs.c.state.in_(LIVING_STATES) | (runs.c.ended_at > ended_after))
+        .group_by(acknowledgements.c.run_id)
+    )
+    return {row[0]: row[1] for row in connection.execute(statement)}

@@ -17,8 +17,14 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 RUN_LABELS = ("project", "run", "run_id")
-KINDS = ("non_finite", "loss_spike", "divergence", "grad_explosion", "plateau")
-SEVERITIES = ("info", "warning", "critical")
+ALARMING = {
+    "non_finite": ("warning", "critical"),
+    "loss_spike": ("warning", "critical"),
+    "divergence": ("warning", "critical"),
+    "grad_explosion": ("warning", "critical"),
+    "plateau": ("info", "warning"),
+}
+"""What the rules count: there at 0 from the start."""
 STEPS_PER_SCRAPE = 10
 TROUBLED = {"project": "demo", "run": "gpt", "run_id": "0b5c7a52-8a3e-4f6e-9d53-1d3f6a3f7e01"}
 HEALTHY = {"project": "demo", "run": "twin", "run_id": "f3a1c9d4-2b7e-4c1a-8e66-7a9b0c1d2e02"}
@@ -35,6 +41,7 @@ GAUGES = (
     "step_seconds",
     "last_observation_timestamp_seconds",
 )
+COUNTERS = ("rollbacks", "escalations", "failed_recoveries", "observations", "observations_lost")
 
 
 class _Advance(Collector):
@@ -67,8 +74,7 @@ class FakeTrainingExporter:
             "trainguard_run_findings", "findings", (*RUN_LABELS, "kind", "severity"), registry=registry
         )
         self._counters = {
-            name: Counter(f"trainguard_run_{name}", name, RUN_LABELS, registry=registry)
-            for name in ("rollbacks", "escalations", "observations", "observations_lost")
+            name: Counter(f"trainguard_run_{name}", name, RUN_LABELS, registry=registry) for name in COUNTERS
         }
         self._envelopes = Counter("trainguard_envelopes", "envelopes", ("status",), registry=registry)
         self._seconds = Histogram("trainguard_envelope_seconds", "seconds", registry=registry)
@@ -89,9 +95,8 @@ class FakeTrainingExporter:
         """Every child at 0 from the start: a counter born at 1 never makes ``increase()`` rise."""
         for counter in self._counters.values():
             counter.labels(**run)
-        for kind in KINDS:
-            self._incidents.labels(**run, kind=kind).set(0)
-            for severity in SEVERITIES:
+        for kind, severities in ALARMING.items():
+            for severity in severities:
                 self._findings.labels(**run, kind=kind, severity=severity)
         self._decisions.labels(**run, decision="").set(1)
         self._gauges["learning_rate"].labels(**run).set(3e-4)
@@ -138,12 +143,17 @@ class FakeTrainingExporter:
     def recover(self) -> None:
         """The incident closes."""
         with self._lock:
-            self._incidents.labels(**self.troubled, kind="divergence").set(0)
+            self._incidents.remove(*self.troubled.values(), "divergence")
 
     def escalate(self) -> None:
         """A person is called."""
         with self._lock:
             self._counters["escalations"].labels(**self.troubled).inc()
+
+    def fail_to_recover(self) -> None:
+        """A remedy could not be carried out."""
+        with self._lock:
+            self._counters["failed_recoveries"].labels(**self.troubled).inc()
 
     def lose_observations(self) -> None:
         """The outbox overflowed, an envelope was refused."""
@@ -165,7 +175,6 @@ class FakeTrainingExporter:
 def metric_names() -> set[str]:
     """Every metric name a query may use, as it is exposed (counters with ``_total``)."""
     run = {f"trainguard_run_{name}" for name in (*GAUGES, "active_incidents", "decision_info")}
-    counters = ("findings", "rollbacks", "escalations", "observations", "observations_lost")
-    run |= {f"trainguard_run_{name}_total" for name in counters}
+    run |= {f"trainguard_run_{name}_total" for name in ("findings", *COUNTERS)}
     service = {"trainguard_envelopes_total", "trainguard_envelope_seconds_bucket"}
     return run | service | {"trainguard_notifications_total", "trainguard_runs", "trainguard_build_info"}

@@ -101,10 +101,11 @@ def _running(command: list[str], folder: Path, ready: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def prometheus(folder: Path, target: str, alertmanager: str | None = None) -> Iterator[str]:
-    """A Prometheus that scrapes ``target`` (host:port) each second; yields its URL."""
+    """A Prometheus that scrapes ``target`` (host:port) every two seconds; yields its URL."""
     executable = program("prometheus")
     config: dict[str, Any] = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text())
-    config["global"].update(scrape_interval="1s", scrape_timeout="1s", evaluation_interval="1s")
+    # A scrape that is late has failed, and every gauge of that moment is gone: on a busy machine a second is short.
+    config["global"].update(scrape_interval="2s", scrape_timeout="2s", evaluation_interval="1s")
     job = next(job for job in config["scrape_configs"] if job["job_name"] == "trainguard")
     job["static_configs"] = [{"targets": [target]}]
     config["scrape_configs"] = [job]
@@ -128,11 +129,16 @@ def prometheus(folder: Path, target: str, alertmanager: str | None = None) -> It
 
 
 @contextlib.contextmanager
-def alertmanager(folder: Path, webhook: str) -> Iterator[str]:
-    """An Alertmanager that tells ``webhook`` within a second; yields its host:port."""
+def alertmanager(folder: Path, webhook: str, *, one_by_one: bool = False) -> Iterator[str]:
+    """An Alertmanager that tells ``webhook`` within a second; yields its host:port.
+
+    A run's alerts are told together, so that one of them is repeated when another joins; not so ``one_by_one``.
+    """
     executable = program("prometheus-alertmanager", "alertmanager")
     config: dict[str, Any] = yaml.safe_load((ALERTMANAGER / "alertmanager.yml").read_text())
     config["route"].update(group_wait="1s", group_interval="1s")
+    if one_by_one:
+        config["route"]["group_by"].append("alertname")
     people = next(receiver for receiver in config["receivers"] if receiver["name"] == "people")
     people["webhook_configs"][0]["url"] = webhook
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
 """Grafana's dashboards: what is checked in is what the Python says, and every query has an answer.
 
-There is no Grafana here. Every panel's, annotation's and variable's query is run, variables replaced, against a
-real Prometheus that scrapes; a panel without a single finite number fails.
+There is no Grafana here. Every annotation's and variable's query is run, variables replaced, against a real Prometheus
+that scrapes an exporter with our metric names; panels are run against what a real training filled (test_real_metrics).
 """
 
 import json
@@ -50,7 +50,7 @@ CHOSEN = {
     "run_id": ".*",
     "__rate_interval": "15s",
     "__interval": "5s",
-    "__range": "1m",
+    "__range": "10m",
 }
 
 
@@ -58,7 +58,7 @@ def substituted(query: str) -> str:
     """The query with Grafana's variables replaced; ``$1`` of a label_replace is none and stays.
 
     >>> substituted('x{run="$run", run_id=~"${run_id}"}[$__range]')
-    'x{run="gpt", run_id=~".*"}[1m]'
+    'x{run="gpt", run_id=~".*"}[10m]'
     """
     return re.sub(r"\$(?:\{([a-z_]+)\}|([a-z_]+))", lambda found: CHOSEN[found[1] or found[2]], query)
 
@@ -72,8 +72,11 @@ def finite_values(series: list[dict[str, Any]]) -> list[float]:
 def require_answer(target: dict[str, Any], url: str) -> None:
     """Fails where a panel's query brings no finite number from the Prometheus at ``url``."""
     expression = substituted(target["expr"])
-    ask = instant_query if target.get("instant") else range_query
-    poll(lambda: finite_values(ask(url, expression)), f"a finite value of {expression}", seconds=15)
+
+    def answer() -> list[dict[str, Any]]:
+        return instant_query(url, expression) if target.get("instant") else range_query(url, expression, seconds=300)
+
+    poll(lambda: finite_values(answer()), f"a finite value of {expression}", seconds=15)
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +86,8 @@ def prometheus_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with FakeTrainingExporter() as exporter, prometheus(folder / "server", exporter.target) as url:
         seen = "count_over_time(trainguard_run_step[1m]) >= 5"
         poll(lambda: instant_query(url, seen), "five scrapes")
-        for event in (exporter.diverge, exporter.roll_back, exporter.lose_observations, exporter.escalate):
+        events = (exporter.diverge, exporter.roll_back, exporter.fail_to_recover, exporter.lose_observations)
+        for event in (*events, exporter.escalate):
             event()
         told = 'increase(trainguard_run_escalations_total{run="gpt"}[15s]) > 0 and on () ALERTS'
         poll(lambda: instant_query(url, told), "the troubles are scraped and an alert fires")
@@ -107,12 +111,6 @@ def test_differing_notices_what_is_old_missing_or_strange(tmp_path: Path) -> Non
         "strange.json",
         "training-run.json",
     ]
-
-
-@pytest.mark.parametrize("panel", PANELS)
-def test_every_panel_has_an_answer(panel: dict[str, Any], prometheus_url: str) -> None:
-    for target in panel["targets"]:
-        require_answer(target, prometheus_url)
 
 
 @pytest.mark.parametrize("annotation", ANNOTATIONS)
