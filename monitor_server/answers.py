@@ -28,7 +28,7 @@ from trainguard.wire import (
 
 
 class RecentLoss(WireModel):
-    """The last stretch of the attempt in force, for a sparkline. ``values`` are means; NaN where a step had none."""
+    """The last stretch of the attempt in force, for a sparkline. ``values`` are means; NaN where a step's was none."""
 
     steps: list[int]
     values: list[SignalValue]

@@ -17,6 +17,9 @@ from monitor_server.pipeline.broadcast import EventKind
 
 router = APIRouter(tags=["events"])
 
+MOST_PROGRESS = 200
+"""Runs whose progress one stream tells: more than a page shows."""
+
 
 async def _seat(service: Reading) -> AsyncIterator[None]:
     """One of the places for those who follow, until the answer has ended, however it ends."""
@@ -42,14 +45,18 @@ async def follow(
     service: Reading,
     run_id: Annotated[UUID | None, Query(description="Only of this run, and its progress with it.")] = None,
     project: Annotated[str | None, Query(description="Only of this project.", max_length=200)] = None,
+    progress: Annotated[
+        list[UUID] | None, Query(description="The progress of these runs, too.", max_length=MOST_PROGRESS)
+    ] = None,
     kind: Annotated[list[EventKind] | None, Query(description="May be given several times.")] = None,
     last_event_id: Annotated[str, Query(description="Where no header can be set.", max_length=60)] = "",
     last_seen: Annotated[str, Header(alias="last-event-id", max_length=60)] = "",
 ) -> Response:
     """Follow what changes: `event` is its kind, `data` tells it as it is now, `id` is what to come back with.
 
-    The first event is `connected`. With `run_id` a `progress` comes whenever the run has made steps. `reset` says
-    that too much was missed: read everything again. A comment every 15 s keeps the connection open.
+    The first event is `connected`. A `progress` comes whenever the run of `run_id`, or one of those of `progress`, has
+    made steps, at most once a second. `reset` says that too much was missed: read everything again. A comment every
+    15 s keeps the connection open.
     """
     if run_id is not None:
         await run_in_threadpool(_require, service, run_id)
@@ -60,6 +67,7 @@ async def follow(
         run_id=run_id,
         project=service.only(project),
         kinds=tuple(kind or ()),
+        progress_of=frozenset((*(progress or ()), *([] if run_id is None else [run_id]))),
     )
     headers = {"cache-control": "no-cache", "x-accel-buffering": "no"}
     return EventSourceResponse(watch.stream(last_seen or last_event_id), headers=headers)

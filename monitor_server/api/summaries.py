@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from uuid import UUID
 
 from sqlalchemy import Connection
 
 from monitor_server.answers import RecentLoss, RunDetail, RunSummary
 from monitor_server.storage import RunRow, buckets, incidents, notes
+from monitor_server.storage.buckets import Bucket
 from monitor_server.storage.notes import Annotation
 from trainguard.wire import IncidentReport
 
@@ -58,15 +60,8 @@ def summaries(connection: Connection, rows: list[RunRow], *, loss_points: int = 
     run_ids = [row.run_id for row in rows]
     gravest = incidents.gravest_active(connection, run_ids)
     said = notes.of_runs(connection, run_ids)
-    return [
-        summary(
-            row,
-            gravest.get(row.run_id),
-            recent_loss(connection, row, loss_points) if loss_points else None,
-            said.get(row.run_id),
-        )
-        for row in rows
-    ]
+    recent = recent_losses(connection, rows, loss_points) if loss_points else {}
+    return [summary(row, gravest.get(row.run_id), recent.get(row.run_id), said.get(row.run_id)) for row in rows]
 
 
 def detail(connection: Connection, row: RunRow) -> RunDetail:
@@ -76,20 +71,28 @@ def detail(connection: Connection, row: RunRow) -> RunDetail:
     return RunDetail(**dict(short), description=row.described())
 
 
-def recent_loss(connection: Connection, row: RunRow, points: int) -> RecentLoss:
-    """The loss of the attempt's last `RECENT_STEPS` steps in at most about ``points`` points."""
-    if row.last_step is None:
-        return RecentLoss(steps=[], values=[])
-    found = buckets.read(
-        connection,
-        row.run_id,
-        signals=["loss"],
-        points=points,
-        attempt=row.attempt,
-        from_step=row.last_step - RECENT_STEPS + 1,
-        to_step=row.last_step,
+def recent_losses(connection: Connection, rows: list[RunRow], points: int) -> dict[UUID, RecentLoss]:
+    """The loss of each attempt's last `RECENT_STEPS` steps in at most about ``points`` points."""
+    found = buckets.read_ends(
+        connection, [row.run_id for row in rows], signal="loss", steps=RECENT_STEPS, points=points
     )
+    return {row.run_id: _recent_loss(connection, row, found.get(row.run_id, []), points) for row in rows}
+
+
+def _recent_loss(connection: Connection, row: RunRow, end: list[Bucket], points: int) -> RecentLoss:
+    if not end and row.last_step is not None:
+        # Retention took its single steps; what they were summed up to is left.
+        found = buckets.read(
+            connection,
+            row.run_id,
+            signals=["loss"],
+            points=points,
+            attempt=row.attempt,
+            from_step=row.last_step - RECENT_STEPS + 1,
+            to_step=row.last_step,
+        )
+        end = [bucket for columns in found for bucket in columns.buckets()]
     return RecentLoss(
-        steps=[step for columns in found for step in columns.last_steps],
-        values=[math.nan if mean is None else mean for columns in found for mean in columns.signals["loss"].mean],
+        steps=[bucket.last_step for bucket in end],
+        values=[math.nan if bucket.nan_count.get("loss") else bucket.mean.get("loss", math.nan) for bucket in end],
     )

@@ -12,12 +12,14 @@ from fastapi.sse import format_sse_event
 from starlette.concurrency import run_in_threadpool
 
 from monitor_server.live import EventFeed
-from monitor_server.storage import Database, DatabaseUnavailable, RunRow, events, runs
+from monitor_server.storage import Database, DatabaseUnavailable, events, runs
 from monitor_server.storage.column_types import dump_document
 from monitor_server.storage.events import BEGINNING, Event, Place
+from monitor_server.storage.runs import Progress
 
 POLL_SECONDS = 1.0
-"""Between two looks where nobody wakes us: what another process wrote on SQLite, and the progress of a run."""
+"""Between two looks where nobody wakes us, for what another process wrote on SQLite; and between two looks at the
+progress of runs."""
 LEAST_SECONDS = 0.1
 """Between two looks at least so long, however much happens."""
 HEARTBEAT_SECONDS = 15.0
@@ -33,7 +35,7 @@ class _Look:
 
     events: list[Event]
     place: Place
-    run: RunRow | None
+    progress: list[Progress]
 
 
 class Watch:
@@ -48,6 +50,7 @@ class Watch:
         run_id: UUID | None,
         project: str | None,
         kinds: tuple[str, ...],
+        progress_of: frozenset[UUID],
     ) -> None:
         self._database = database
         self._feed = feed
@@ -55,13 +58,15 @@ class Watch:
         self._run_id = run_id
         self._project = project
         self._kinds = kinds
+        self._progress_of = progress_of
 
     async def stream(self, last_event_id: str) -> AsyncIterator[bytes]:
         """The stream, from behind ``last_event_id`` (empty: from now on) until the client or the service leaves."""
         loop = asyncio.get_running_loop()
         ends_at = loop.time() + LONGEST_SECONDS
         said_at = loop.time()
-        version: int | None = None
+        versions: dict[UUID, int] = {}
+        measured_at = -POLL_SECONDS
         place: Place | None = None
         while not self._feed.is_closing and loop.time() < ends_at:
             look: _Look | None = None
@@ -70,7 +75,9 @@ class Watch:
                     begun, is_whole = await run_in_threadpool(self._begin, last_event_id)
                     place = begun
                     yield self._said("connected" if is_whole else "reset", {}, begun, retry=RETRY_MILLISECONDS)
-                look = await run_in_threadpool(self._look, place)
+                is_due = bool(self._progress_of) and loop.time() - measured_at >= POLL_SECONDS
+                measured_at = loop.time() if is_due else measured_at
+                look = await run_in_threadpool(self._look, place, is_due)
             except DatabaseUnavailable as error:
                 # Not a reason to send everybody away: it may be back in a moment.
                 yield format_sse_event(comment=str(error))
@@ -80,11 +87,11 @@ class Watch:
                 for event in look.events:
                     yield self._said(event.kind, _told(event), event.place)
                     said_at = loop.time()
-                if look.run is not None and look.run.version != version:
-                    if version is not None:
-                        yield self._said("progress", _progress(look.run), None)
+                for one in look.progress:
+                    if versions.get(one.run_id, one.version) != one.version:
+                        yield self._said("progress", _progress(one), None)
                         said_at = loop.time()
-                    version = look.run.version
+                    versions[one.run_id] = one.version
                 if len(look.events) == PAGE:
                     continue
             if loop.time() - said_at >= HEARTBEAT_SECONDS:
@@ -108,7 +115,7 @@ class Watch:
         is_whole = place >= oldest or place[1] + 1 >= oldest[1]
         return (place, True) if is_whole else (newest, False)
 
-    def _look(self, place: Place) -> _Look:
+    def _look(self, place: Place, with_progress: bool) -> _Look:
         with self._database.read() as connection:
             _, newest = events.ends(connection)
             found: list[Event] = []
@@ -116,8 +123,10 @@ class Watch:
                 found = events.after(
                     connection, place, run_id=self._run_id, project=self._project, kinds=self._kinds, limit=PAGE
                 )
-            run = None if self._run_id is None else runs.load(connection, self._run_id)
-        return _Look(found, found[-1].place if len(found) == PAGE else max(newest, place), run)
+            moving = runs.progress(connection, self._progress_of) if with_progress else []
+        if self._project is not None:
+            moving = [one for one in moving if one.project == self._project]
+        return _Look(found, found[-1].place if len(found) == PAGE else max(newest, place), moving)
 
     def _said(self, kind: str, document: Any, place: Place | None, *, retry: int | None = None) -> bytes:
         return format_sse_event(
@@ -135,7 +144,7 @@ def _told(event: Event) -> dict[str, Any]:
     }
 
 
-def _progress(run: RunRow) -> dict[str, Any]:
+def _progress(run: Progress) -> dict[str, Any]:
     return {
         "run_id": run.run_id,
         "project": run.project,
@@ -144,6 +153,8 @@ def _progress(run: RunRow) -> dict[str, Any]:
         "revision": run.revision,
         "step": run.last_step,
         "lr_scale": run.lr_scale,
+        "last_seen_at": run.last_seen_at,
+        "rollbacks": run.rollbacks_total,
         "signals": run.last_signals,
         "observations": run.observations_total,
         "version": run.version,

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, and_, case, func, select
 
 from monitor_server.storage.rollups import WIDTHS
-from monitor_server.storage.tables import SIGNAL_BITS, attempts, observations, rollups
+from monitor_server.storage.tables import SIGNAL_BITS, attempts, observations, rollups, runs
 
 READ_AS_THEY_ARE = 1024
 """Steps of an attempt that are not worth the search for roll-ups: each width is a question of its own."""
@@ -107,6 +107,58 @@ def read(
         chart = _Chart(connection, run_id, one.attempt, signals, low, width)
         is_long = one.is_thinned or one.steps > READ_AS_THEY_ARE
         told.append(chart.columns(chart.pieces(level if is_long else -1, one.first_step, one.last_step)))
+    return told
+
+
+def read_ends(
+    connection: Connection, run_ids: Iterable[UUID], *, signal: str, steps: int, points: int
+) -> dict[UUID, list[Bucket]]:
+    """Of each of these runs the last ``steps`` steps of the attempt in force, in at most about ``points`` buckets.
+
+    One question for all of them, of the observations alone; runs without any are absent.
+    """
+    oldest = runs.c.last_step - (steps - 1)
+    first = case((attempts.c.start_step > oldest, attempts.c.start_step), (oldest > 0, oldest), else_=0)
+    place = ((observations.c.step - first) // ((runs.c.last_step - first) // points + 1)).label("place")
+    column = observations.c[signal]
+    is_nan = (observations.c.nan_mask // (1 << SIGNAL_BITS[signal])) % 2
+    statement = (
+        select(
+            observations.c.run_id,
+            observations.c.attempt,
+            func.min(observations.c.step),
+            func.max(observations.c.step),
+            func.count(),
+            func.min(column),
+            func.max(column),
+            func.avg(column),
+            func.sum(is_nan),
+        )
+        .select_from(runs)
+        .join(attempts, and_(attempts.c.run_id == runs.c.run_id, attempts.c.attempt == runs.c.attempt))
+        .join(
+            observations,
+            and_(
+                observations.c.run_id == runs.c.run_id,
+                observations.c.attempt == runs.c.attempt,
+                observations.c.step >= first,
+                observations.c.step <= runs.c.last_step,
+            ),
+        )
+        .where(runs.c.run_id.in_(set(run_ids)))
+        .group_by(observations.c.run_id, observations.c.attempt, place)
+        .order_by(observations.c.run_id, place)
+    )
+    told: dict[UUID, list[Bucket]] = {}
+    for run_id, attempt, first_step, last_step, count, low, high, mean, nans in connection.execute(statement):
+        bucket = Bucket(attempt, first_step, last_step, count, {}, {}, {}, {})
+        if low is not None:
+            # SQLite answers NULL to the mean of +inf and -inf, PostgreSQL NaN.
+            bucket.minimum[signal], bucket.maximum[signal] = low, high
+            bucket.mean[signal] = math.nan if mean is None else float(mean)
+        if nans:
+            bucket.nan_count[signal] = int(nans)
+        told.setdefault(run_id, []).append(bucket)
     return told
 
 

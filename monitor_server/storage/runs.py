@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import groupby
 from typing import Any, Literal
 from uuid import UUID
@@ -69,6 +69,24 @@ class RunRow:
         return RunDescription.model_validate(self.description)
 
 
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run is: what moves with every envelope, and nothing that is long."""
+
+    run_id: UUID
+    project: str
+    state: str
+    attempt: int
+    revision: int
+    lr_scale: float
+    last_step: int | None
+    last_seen_at: float
+    version: int
+    observations_total: int
+    rollbacks_total: int
+    last_signals: Mapping[str, float]
+
+
 def register(connection: Connection, description: RunDescription, now: float) -> tuple[RunRow, bool]:
     """Add the run, or renew the description of a known one; the row, and whether it is new.
 
@@ -121,6 +139,13 @@ def load(connection: Connection, run_id: UUID) -> RunRow | None:
     """One run, not locked."""
     row = connection.execute(select(runs).where(runs.c.run_id == run_id)).mappings().one_or_none()
     return None if row is None else _row(row)
+
+
+def progress(connection: Connection, run_ids: Iterable[UUID]) -> list[Progress]:
+    """How far each of these runs is, those that there are; not locked."""
+    columns = [runs.c[field.name] for field in fields(Progress)]
+    statement = select(*columns).where(runs.c.run_id.in_(set(run_ids))).order_by(runs.c.run_id)
+    return [Progress(**_read(row)) for row in connection.execute(statement).mappings()]
 
 
 def change(connection: Connection, run_id: UUID, values: Mapping[str, Any]) -> None:
@@ -220,7 +245,11 @@ def mark_silent(connection: Connection, *, seen_before: float) -> list[RunRow]:
 
 
 def _row(row: RowMapping) -> RunRow:
-    values = dict(row)
+    return RunRow(**_read(row))
+
+
+def _read(row: RowMapping) -> dict[str, Any]:
+    values: dict[str, Any] = dict(row)
     # NaN travels as a string inside JSON.
     values["last_signals"] = {name: float(value) for name, value in values["last_signals"].items()}
-    return RunRow(**values)
+    return values

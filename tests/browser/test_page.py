@@ -162,6 +162,7 @@ def test_a_service_that_went_away_is_said_to_be_away_until_it_comes_back(
     page.goto("/")
     expect(page.locator(".run")).to_have_count(1)
     page.route("**/api/**", lambda route: route.abort())
+    page.get_by_role("button", name="Running").click()  # the stream that is open goes on, so that somebody has to ask
     expect(page.get_by_role("status")).to_contain_text("does not answer")
     expect(page.locator(".run")).to_have_count(1)
     page.unroute("**/api/**")

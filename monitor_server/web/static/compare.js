@@ -103,4 +103,5 @@ function showDifferences() {
 choices(place("signals"), Object.entries(TITLES), signalName, (chosen) => { signalName = chosen; now(); });
 choices(place("scale"), [["linear", "Linear"], ["logarithmic", "Log"]], scale, (chosen) => { scale = chosen; draw(); });
 choices(place("smoothing"), [[0, "Off"], [0.8, "Some"], [0.97, "Much"]], smoothing, (chosen) => { smoothing = chosen; draw(); });
-const now = poll(refresh);
+// Of other runs it is not told, and these may well have ended.
+const now = poll(refresh, () => `/events?kind=run${wanted.map((one) => `&progress=${encodeURIComponent(one)}`).join("")}`);

@@ -119,4 +119,4 @@ function showLatest(incidents) {
 
 choices(place("periods"), PERIODS, seconds, (chosen) => { seconds = chosen; now(); });
 place("project").addEventListener("change", (event) => { project = event.target.value; now(); });
-const now = poll(refresh, "/events?kind=incident");
+const now = poll(refresh, () => "/events?kind=incident");

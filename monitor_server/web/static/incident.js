@@ -77,7 +77,7 @@ function showFacts(incident, run) {
       ? [count(incident.steps_lost), element("span.dim.aside", {}, ` ${duration(incident.steps_lost * seconds)}`)] : count(incident.steps_lost)));
 }
 
-/** The panel stays as it is while somebody types in it: it is made anew only for another proposal. */
+/** The panel is made anew only for another proposal, and then keeps what somebody has typed. */
 function showProposal() {
   const proposal = story.proposal ?? null;
   const shown = place("proposal");
@@ -85,7 +85,10 @@ function showProposal() {
   if (proposal === null) { shown.replaceChildren(); delete shown.dataset.decision; return; }
   if (shown.dataset.decision === proposal.decision_id) return;
   shown.dataset.decision = proposal.decision_id;
+  const former = shown.querySelector("input");
   const comment = element("input.field.wide", { type: "text", maxlength: 1000, placeholder: "a word for the record (may be left out)", "aria-label": "Comment on your answer" });
+  comment.value = former?.value ?? "";  // what was typed for the proposal before this one
+  const isTyping = former !== null && document.activeElement === former;
   const approve = element(`button.button${isGrave(proposal.orders) ? ".grave" : ""}`, { type: "button" }, "Approve …");
   const decline = element("button.button.second", { type: "button" }, "Decline …");
   approve.addEventListener("click", () => answer("approve", proposal, comment));
@@ -96,6 +99,7 @@ function showProposal() {
     element("ol.orders", {}, proposal.orders.map((order) => element("li", {}, orderWords(order, context)))),
     element("p.dim", {}, consequences(proposal.orders, context)),
     element("div.buttons", {}, approve, decline, comment));
+  if (isTyping) comment.focus();
 }
 
 async function answer(verb, proposal, comment) {
@@ -213,4 +217,4 @@ place("silence-form").addEventListener("submit", async (event) => {
   }
   now();
 });
-const now = poll(refresh, `/events?run_id=${runId}`);
+const now = poll(refresh, () => `/events?run_id=${runId}`);

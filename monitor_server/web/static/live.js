@@ -1,23 +1,24 @@
 // Being told when something changes, instead of asking: the service's stream of events, read with fetch, which unlike
-// EventSource tells a refusal from a service that is gone. What an event says is not used, only that it came.
+// EventSource tells a refusal from a service that is gone.
 
 const RETRY_MS = 5000;
 const AFTER_REFUSAL_MS = 60000;
 
-/** Calls `changed()` after every event of /api/v1{path} and `connected(is)` as the stream comes and goes.
-    Gives two functions: begin and end. */
+/** Calls `changed(event)` after every event of /api/v1{path()} and `connected(is)` as the stream comes and goes. An event
+    has a `kind` and `data`, its document. Gives three functions: begin, end, and again for a path that has changed. */
 export function follow(path, changed, connected) {
   let controller = null;
   let timer = null;
   let lastId = "";
 
   async function listen() {
-    controller = new AbortController();
+    const mine = new AbortController();
+    controller = mine;
     let pause = RETRY_MS;
     try {
       const headers = { accept: "text/event-stream" };
       if (lastId) headers["last-event-id"] = lastId;
-      const response = await fetch(`/api/v1${path}`, { headers, signal: controller.signal, cache: "no-store" });
+      const response = await fetch(`/api/v1${path()}`, { headers, signal: mine.signal, cache: "no-store" });
       if (!response.ok || !response.headers.get("content-type")?.startsWith("text/event-stream")) {
         pause = AFTER_REFUSAL_MS;  // no such stream here, or too many follow: polling does it as well
         await response.body?.cancel();
@@ -25,27 +26,37 @@ export function follow(path, changed, connected) {
         connected(true);
         for await (const event of events(response.body)) {
           if (event.id) lastId = event.id;
-          if (event.kind !== "connected") changed();
+          if (event.kind !== "connected") changed(event);
         }
       }
     } catch {
       // Gone: by us, or by the service. Polling says so, where it is of interest.
     }
+    if (controller !== null && controller !== mine) return;  // another stream has taken its place
     connected(false);
     if (controller !== null) timer = setTimeout(listen, pause);
   }
 
-  return {
-    begin() {
-      if (controller === null) listen();
-    },
-    end() {
-      clearTimeout(timer);
-      const ended = controller;
-      controller = null;
-      ended?.abort();
-    },
-  };
+  function begin() {
+    if (controller === null) listen();
+  }
+
+  function end() {
+    clearTimeout(timer);
+    const ended = controller;
+    controller = null;
+    ended?.abort();
+  }
+
+  function again() {
+    if (controller === null) return;
+    clearTimeout(timer);
+    const former = controller;
+    listen();  // first, so that the former one knows that it ended for another
+    former.abort();
+  }
+
+  return { begin, end, again };
 }
 
 async function* events(body) {
@@ -57,13 +68,13 @@ async function* events(body) {
     const parts = (rest + value).replaceAll("\r\n", "\n").split("\n\n");
     rest = parts.pop();
     for (const part of parts) {
-      const event = { kind: "message", id: "", isComment: true };
+      const event = { kind: "message", id: "", data: null };
       for (const line of part.split("\n")) {
         if (line.startsWith("event:")) event.kind = line.slice(6).trim();
         if (line.startsWith("id:")) event.id = line.slice(3).trim();
-        if (line.startsWith("data:")) event.isComment = false;
+        if (line.startsWith("data:")) event.data = JSON.parse(line.slice(5));
       }
-      if (!event.isComment) yield event;
+      if (event.data !== null) yield event;
     }
   }
 }

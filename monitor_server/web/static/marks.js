@@ -34,6 +34,7 @@ export function drawEvents(plot, marks, colour, hasWords) {
       ctx.lineTo(x, bbox.top + bbox.height);
       ctx.stroke();
       if (!hasWords) return;
+      words = fitting(ctx, words, bbox.width - 8 * unit);
       const width = ctx.measureText(words).width;
       const isNearEdge = x + width + 5 * unit > bbox.left + bbox.width;
       const left = Math.max(bbox.left, isNearEdge ? x - width - 4 * unit : x + 4 * unit);
@@ -66,6 +67,13 @@ export function drawEvents(plot, marks, colour, hasWords) {
       ctx.fill();
     }
   });
+}
+
+/** As much of the words as there is room for. */
+function fitting(ctx, words, room) {
+  let short = words;
+  while (short.length > 1 && ctx.measureText(short).width > room) short = `${short.slice(0, -2).trimEnd()}…`;
+  return short;
 }
 
 function inside(plot, work) {

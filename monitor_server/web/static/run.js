@@ -134,4 +134,4 @@ choices(place("smoothing"), [[0, "Off"], [0.8, "Some"], [0.97, "Much"]], charts.
   charts.smoothing = chosen;
   charts.redraw();
 });
-const now = poll(refresh, `/events?run_id=${runId}`);
+const now = poll(refresh, () => `/events?run_id=${runId}`);

@@ -3,7 +3,7 @@
 import { number, read } from "./api.js";
 import { incidentBadge, stateBadge } from "./badges.js";
 import { choices, element } from "./elements.js";
-import { EVERY_MS, poll } from "./polling.js";
+import { poll } from "./polling.js";
 import { sparkline } from "./sparkline.js";
 import { ago, clockTime, count, figure, multiplier, plural, stepsMade } from "./words.js";
 
@@ -12,6 +12,8 @@ const SPARKLINE_POINTS = 60;
 const MOST_COMPARED = 8;
 const MOST_TAGS = 3;
 const TYPING_MS = 200;
+const TICK_MS = 2000;
+const RECENT_STEPS = 1000;  // of a sparkline, as the service counts them
 
 const FILTERS = {
   all: "",
@@ -25,6 +27,8 @@ const asked = new URLSearchParams(location.search);
 const wish = { filter: FILTERS[asked.get("show")] === undefined ? "all" : asked.get("show"), search: asked.get("search") ?? "", project: asked.get("project") ?? "" };
 const cursors = [""];  // of the pages before this one, and this one's own
 const chosen = new Set();
+const shown = new Map();  // the runs of this page by their ids, as they are now
+let followed = "";
 let next = null;
 
 async function refresh(signal) {
@@ -42,7 +46,40 @@ async function refresh(signal) {
   place("newer").disabled = cursors.length === 1;
   place("older").disabled = next === null;
   place("which-page").textContent = `page ${cursors.length}`;
+  followShown();
   document.body.dataset.drawn = "yes";
+}
+
+/** Steps are no events, so that the stream is told whose progress it is to tell: that of the runs on this page. */
+function followShown() {
+  const living = [...shown.values()].filter((run) => run.state === "running" || run.state === "silent");
+  const path = living.map((run) => `&progress=${run.run_id}`).join("");
+  if (path === followed) return;
+  followed = path;
+  now.follow();
+}
+
+function isProgress({ kind, data }) {
+  const run = shown.get(data.run_id);
+  if (kind !== "progress" || !run) return kind === "progress";
+  const isNewAttempt = data.attempt !== run.attempt;
+  Object.assign(run, {
+    state: data.state, attempt: data.attempt, step: data.step, lr_scale: data.lr_scale, rollbacks: data.rollbacks,
+    loss: data.signals.loss ?? null, last_seen_at: data.last_seen_at, recent_loss: continued(run, data, isNewAttempt),
+  });
+  refill(row(run.run_id), run);
+  return !isNewAttempt;  // after a rollback the line is another one from the beginning on
+}
+
+function continued({ recent_loss: { steps, values } }, { step, signals }, isNewAttempt) {
+  const known = steps.at(-1) ?? -1;
+  if (isNewAttempt || step === null || step <= known || signals.loss === undefined) return { steps, values };
+  const first = Math.max(0, steps.findIndex((one) => one > step - RECENT_STEPS));
+  return { steps: [...steps.slice(first), step], values: [...values.slice(first), signals.loss] };
+}
+
+function row(runId) {
+  return list.querySelector(`[data-run="${runId}"]`);
 }
 
 function wanted() {
@@ -54,6 +91,8 @@ function wanted() {
 
 /** Rows that are there stay, so that neither the keyboard's place nor a half-made click is lost. */
 function show(runs) {
+  shown.clear();
+  for (const run of runs) shown.set(run.run_id, run);
   const had = new Map([...list.children].map((one) => [one.dataset.run, one]));
   const rows = runs.map((run) => {
     const known = had.get(run.run_id);
@@ -82,7 +121,7 @@ function refill(row, run) {
     element("span.progress-cell", {},
       element("span", {}, element("b", {}, count(stepsMade(run))), run.total_steps ? ` / ${count(run.total_steps)}` : "", " steps"),
       run.total_steps ? progress(run) : null),
-    element("span.loss", {}, element("span", {}, element("span.dim.label", {}, "loss "), element("b", {}, figure(number(run.loss)))),
+    element("span.loss", {}, element("span", {}, element("span.dim.label", {}, "loss "), element(Number.isFinite(number(run.loss) ?? 0) ? "b" : "b.lost", {}, figure(number(run.loss)))),
       element("span.history.dim", {}, history(run))),
     sparkline(run.recent_loss),
     element("time.dim", { title: clockTime(run.last_seen_at) }, ago(run.last_seen_at)),
@@ -157,7 +196,11 @@ function changed() {
 
 place("server-address").textContent = JSON.stringify(location.origin);
 place("search").value = wish.search;
-const now = poll(refresh, "/events?kind=run&kind=incident", EVERY_MS);  // the steps that runs make are no events
+const now = poll(refresh, () => `/events?kind=run&kind=incident${followed}`, isProgress);
+setInterval(() => {
+  if (document.hidden) return;
+  for (const run of shown.values()) row(run.run_id).querySelector("time").textContent = ago(run.last_seen_at);
+}, TICK_MS);
 choices(place("filters"), [["all", "All"], ["living", "Running"], ["ended", "Ended"]], wish.filter,
   (one) => { wish.filter = one; changed(); });
 let typing = null;

@@ -89,5 +89,6 @@ export function causeWords(cause) {
 
 /** The name of a figure of the evidence as words. */
 export function signalWords(name) {
+  if (name === "z") return "Robust z-score";
   return sentenceCase(name.replaceAll("_", " ").replace(/^lr /, "rate ").replace("grad ", "gradient "));
 }

@@ -86,6 +86,30 @@ def test_a_stream_of_one_run_tells_of_its_progress_and_of_nobody_else(running: R
 
 
 @pytest.mark.parametrize("kind", ["sqlite"])
+def test_a_stream_tells_of_the_progress_of_the_runs_that_are_looked_at_and_of_what_happens_in_all(
+    running: Running,
+) -> None:
+    first, second, unseen = Trainer(), Trainer(project="other"), Trainer()
+    for trainer in (first, second):
+        running.train(trainer, (1.0,))
+    asked = [str(first.run_id), str(second.run_id)]
+    with running.follow(progress=asked, kind="run") as stream, running.follow(progress=asked, project="demo") as demo:
+        assert (next(stream)["event"], next(demo)["event"]) == ("connected", "connected")
+        running.train(unseen, (1.0,))
+        assert until(stream, "run")[-1]["data"]["run_id"] == str(unseen.run_id)
+        told: dict[str, dict[str, Any]] = {}
+        while len(told) < 2:
+            running.train(second, (2.0, 3.0))
+            running.train(first, (2.0, 3.0))
+            one = until(stream, "progress")[-1]["data"]
+            told[one["run_id"]] = one
+        assert sorted(told) == sorted(asked)
+        assert told[asked[0]]["signals"]["loss"] in (2.0, 3.0)
+        assert until(demo, "progress")[-1]["data"]["run_id"] == asked[0]
+    assert running.client.get("/events", params={"progress": [str(unseen.run_id)] * 201}).status_code == 422
+
+
+@pytest.mark.parametrize("kind", ["sqlite"])
 def test_whoever_missed_too_much_is_told_to_read_everything_again(running: Running) -> None:
     with running.app.state.service.database.write() as connection:
         for at in (1.0, 2.0, 3.0, 4.0):

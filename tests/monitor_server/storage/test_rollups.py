@@ -205,3 +205,20 @@ def test_a_chart_of_many_attempts_has_wider_buckets_rather_than_reading_more(
     assert 0 < sum(read) <= 400 // 4 + 6 * (WIDTHS[0] + 4 * len(WIDTHS))
     assert sum(bucket.count for bucket in told) == 6 * 1_200
     assert {bucket.attempt: bucket.maximum["loss"] for bucket in told} == {number: number for number in range(6)}
+
+
+def test_the_ends_of_many_runs_are_what_each_tells_by_itself(serve: Callable[..., Service]) -> None:
+    service = serve()
+    trainers = [Trainer(run=str(steps)) for steps in (0, 1, 59, 300, 1500)]
+    for trainer in trainers:
+        service.register(trainer)
+        send(service, trainer, curve(int(str(trainer.description().run)), seed=2))
+    with service.database.read() as connection:
+        ends = buckets.read_ends(
+            connection, [trainer.run_id for trainer in trainers], signal="loss", steps=1000, points=60
+        )
+        for trainer in trainers:
+            from_step = max(0, trainer.step - 1000)
+            alone = buckets.read(connection, trainer.run_id, signals=["loss"], points=60, from_step=from_step)
+            same(ends.pop(trainer.run_id, []), [bucket for columns in alone for bucket in columns.buckets()])
+    assert ends == {}
