@@ -316,11 +316,13 @@ class _Assembly:
             clock=clock,
             has_server=settings.server is not None,
             playbook=settings.playbook,
+            project_playbook=journal.project_playbook if settings.server is not None else None,
             sensitivity=settings.sensitivity,
             detectors=settings.detectors,
             memory=journal.policy_memory,
             description=description,
             remember=lambda memory: journal.remember(policy_memory=memory),
+            remember_playbook=lambda told: journal.remember(project_playbook=told),
         )
         following = FollowingBrain(ranks) if ranks is not None and follows else None
         brain = following or brain

@@ -34,6 +34,15 @@ def write_durably(path: Path, write: Callable[[BinaryIO], None]) -> None:
     fsync_folder(path.parent)
 
 
+def write_bytes_durably(path: Path, data: bytes) -> None:
+    """The same for bytes that are at hand. Raises ``OSError`` where the disk refuses; ``path`` is then untouched."""
+
+    def write(file: BinaryIO) -> None:
+        file.write(data)
+
+    write_durably(path, write)
+
+
 def temporary_name(path: Path) -> Path:
     """The name a file has while it is being written: hidden, and recognised by `remove_leftovers`."""
     return path.with_name(f"{TEMPORARY_PREFIX}{path.name}.{os.getpid()}{TEMPORARY_SUFFIX}")

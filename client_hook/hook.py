@@ -29,6 +29,7 @@ from client_hook.ranks import Ranks
 from client_hook.ranks.finite import FlagLost, SharedFiniteness
 from client_hook.recovery.errors import CheckpointInvalid
 from client_hook.recovery.foreign import snapshot_of_foreign
+from client_hook.recovery.halt_file import write_halt_report
 from client_hook.recovery.journal import JournalLike
 from client_hook.recovery.rerun import HealthyLevel, RerunReport, StepFunction, rerun
 from client_hook.recovery.schedule_rhythm import ScheduleRhythm
@@ -615,13 +616,28 @@ class TrainingHook:
             "lr_scale": self._training.rate.scale,
             "halt": why.model_dump(mode="json") if why else None,
             "story": why.sentences() if why else [],
+            "file": None,
         }
         for sentence in report["story"]:
             _logger.error("%s", sentence)
+        reason = self._with_file(reason, report)
         if self._shared is not None:
             self._shared.broadcast_halt(reason)
         self._close("halted", 10.0)
         raise TrainingHalted(reason, report)
+
+    def _with_file(self, reason: str, report: dict[str, Any]) -> str:
+        """The report goes beside the checkpoints, where there is a folder; the reason with its path."""
+        folder = self._journal.folder
+        if folder is None:
+            return reason
+        try:
+            path = write_halt_report(folder, report, now=self._clock())
+        except OSError as error:
+            _logger.warning("the report of the halt could not be written to '%s': %s", folder, error)
+            return reason
+        report["file"] = str(path)
+        return f"{reason} The report is in '{path}'."
 
     # -- what the worker calls ----------------------------------------------------------------------------------
 

@@ -1,18 +1,22 @@
 """The same judgement as the service's, inside the trainer: eyes always, decisions only where it is in charge.
 
 It watches every observation in the worker thread, so that an alarm leaves at once. It decides where no server
-was ever named (with the run's whole playbook), or while the server's lease has run out (from the safe playbook
-only). A command from the server always wins: the revision it carries fences the two brains from each other.
+was ever named (with the run's whole playbook), or while the server's lease has run out (from the mild remedies of
+the run's own playbook, of its project's where the service has told it, or of the default one). A command from the
+server always wins: the revision it carries fences the two brains from each other.
 """
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
+
+from pydantic import ValidationError
 
 from trainguard.detectors import Panel
 from trainguard.policy import (
@@ -38,6 +42,8 @@ from trainguard.wire import (
     RunState,
     WireModel,
 )
+
+_logger = logging.getLogger("trainguard")
 
 SMOOTHED_OVER = 32
 """Steps over which the loss is smoothed where its best is sought."""
@@ -86,12 +92,14 @@ class LocalBrain:
         clock: Callable[[], float],
         has_server: bool,
         playbook: Playbook | None = None,
+        project_playbook: Playbook | None = None,
         sensitivity: str = "normal",
         detectors: Mapping[str, Mapping[str, float]] | None = None,
         memory: PolicyMemory | None = None,
         description: RunDescription | None = None,
         lease_seconds: float = 60.0,
         remember: Callable[[PolicyMemory], None] = lambda memory: None,
+        remember_playbook: Callable[[Playbook], None] = lambda playbook: None,
     ) -> None:
         self._run_id = run_id
         self._mode: Mode = mode
@@ -99,9 +107,12 @@ class LocalBrain:
         self._clock = clock
         self._has_server = has_server
         self._lease_until = clock() + lease_seconds if has_server else 0.0
-        self._own_playbook = playbook or Playbook.default()
+        self._has_own_playbook = playbook is not None
+        self._own_playbook = playbook or project_playbook or Playbook.default()
+        self._mild_playbook = self._own_playbook.for_the_local_brain()
         self._memory = memory or PolicyMemory()
         self._remember = remember
+        self._remember_playbook = remember_playbook
         self._description = description
         self._panel = Panel(sensitivity=sensitivity, overrides=detectors)
         # The panel is fed by the worker and saved and rewound by the training thread.
@@ -128,8 +139,10 @@ class LocalBrain:
 
     @property
     def playbook(self) -> Playbook:
-        """The whole one where no server was named; the safe one while a server is out of reach."""
-        return Playbook.safe() if self._has_server else self._own_playbook
+        """The whole one where no server was named; while a server is out of reach, what is mild of the run's own, or of
+        its project's once that is known.
+        """
+        return self._mild_playbook if self._has_server else self._own_playbook
 
     @property
     def memory(self) -> PolicyMemory:
@@ -141,6 +154,26 @@ class LocalBrain:
         self._lease_until = self._clock() + receipt.lease_seconds
         if receipt.adopted:
             self._keep(given_up(self._memory, receipt.adopted))
+        if receipt.playbook is not None and not self._has_own_playbook:
+            self._take_playbook(receipt.playbook)
+
+    def _take_playbook(self, document: Mapping[str, Any]) -> None:
+        """The project's playbook, for when the service is away. One that is not understood changes nothing."""
+        try:
+            told = Playbook.model_validate(document)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            _logger.warning(
+                "the service told a playbook that this trainguard does not understand (%s: %s); while the service is "
+                "away, %r is gone by",
+                ".".join(str(part) for part in first["loc"]),
+                first["msg"],
+                self.playbook.name,
+            )
+            return
+        if told != self._own_playbook:
+            self._own_playbook, self._mild_playbook = told, told.for_the_local_brain()
+            self._remember_playbook(told)
 
     def healthy_loss(self) -> tuple[float, float] | None:
         """Center and robust width of the healthy loss; ``None`` before there are enough points."""

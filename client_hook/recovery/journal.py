@@ -12,17 +12,17 @@ import logging
 import os
 import threading
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 from uuid import UUID, uuid4
 
-from pydantic import Field, ValidationError
+from pydantic import Field, JsonValue, ValidationError
 
-from client_hook.durable_file import remove_leftovers, write_durably
+from client_hook.durable_file import remove_leftovers, write_bytes_durably
 from client_hook.guard import Complaints
 from client_hook.recovery.errors import FolderUnusable, JournalNotWritten, JournalUnreadable
 from client_hook.recovery.folder import usable_folder
 from client_hook.recovery.folder_lock import FolderLock
-from trainguard.policy import PolicyMemory
+from trainguard.policy import Playbook, PolicyMemory
 from trainguard.wire import Acknowledgement, CheckpointReport, Command, RunState, WireModel
 from trainguard.wire.base import Attempt, Revision
 
@@ -56,6 +56,8 @@ class JournalContents(WireModel):
     """Written down before it was applied and not completed yet."""
     policy_memory: PolicyMemory | None = None
     """What the local brain remembers."""
+    told_playbook: dict[str, JsonValue] | None = None
+    """The project's playbook, as the service told it last."""
     checkpoints: tuple[CheckpointReport, ...] = ()
     """The ledger's records."""
 
@@ -75,6 +77,11 @@ class JournalLike(Protocol):
     @property
     def run_id(self) -> UUID:
         """The run's identity."""
+        ...
+
+    @property
+    def folder(self) -> Path | None:
+        """Where it stands, beside the checkpoints; ``None`` for one in memory."""
         ...
 
     @property
@@ -110,6 +117,11 @@ class JournalLike(Protocol):
     @property
     def policy_memory(self) -> PolicyMemory | None:
         """What the local brain asked to be remembered."""
+        ...
+
+    @property
+    def project_playbook(self) -> Playbook | None:
+        """The project's playbook, as the service told it last; ``None`` where it never did."""
         ...
 
     @property
@@ -159,6 +171,7 @@ class JournalLike(Protocol):
         rewarm_steps: int | None = None,
         policy_memory: PolicyMemory | None = None,
         checkpoints: tuple[CheckpointReport, ...] | None = None,
+        project_playbook: Playbook | None = None,
     ) -> None:
         """Note what is given, and leave the rest."""
         ...
@@ -189,13 +202,18 @@ class MemoryJournal:
 
     def page(self) -> dict[str, Any]:
         """How the run stands, as JSON values, for the ranks that have no journal of their own."""
-        left_out = {"handled", "begun", "policy_memory", "checkpoints"}
+        left_out = {"handled", "begun", "policy_memory", "checkpoints", "told_playbook"}
         return self._contents.model_dump(mode="json", exclude=left_out)
 
     @property
     def run_id(self) -> UUID:
         """See `JournalLike.run_id`."""
         return self._contents.run_id
+
+    @property
+    def folder(self) -> Path | None:
+        """See `JournalLike.folder`."""
+        return None
 
     @property
     def is_resumed(self) -> bool:
@@ -231,6 +249,15 @@ class MemoryJournal:
     def policy_memory(self) -> PolicyMemory | None:
         """See `JournalLike.policy_memory`."""
         return self._contents.policy_memory
+
+    @property
+    def project_playbook(self) -> Playbook | None:
+        """See `JournalLike.project_playbook`. One of a newer trainguard is as good as none."""
+        told = self._contents.told_playbook
+        try:
+            return None if told is None else Playbook.model_validate(told)
+        except ValidationError:
+            return None
 
     @property
     def checkpoints(self) -> tuple[CheckpointReport, ...]:
@@ -283,6 +310,7 @@ class MemoryJournal:
         rewarm_steps: int | None = None,
         policy_memory: PolicyMemory | None = None,
         checkpoints: tuple[CheckpointReport, ...] | None = None,
+        project_playbook: Playbook | None = None,
     ) -> None:
         """See `JournalLike.remember`."""
         given = {
@@ -290,6 +318,7 @@ class MemoryJournal:
             "rewarm_steps": rewarm_steps,
             "policy_memory": policy_memory,
             "checkpoints": checkpoints,
+            "told_playbook": project_playbook and project_playbook.model_dump(mode="json", exclude_defaults=True),
         }
         with self._lock:
             self._note(**{name: value for name, value in given.items() if value is not None})
@@ -365,6 +394,11 @@ class Journal(MemoryJournal):
             raise
 
     @property
+    def folder(self) -> Path | None:
+        """See `JournalLike.folder`."""
+        return self.path.parent
+
+    @property
     def is_resumed(self) -> bool:
         """See `JournalLike.is_resumed`."""
         return self._is_resumed
@@ -400,7 +434,7 @@ class Journal(MemoryJournal):
         copy = self.path.with_name(f"journal.unreadable-{hashlib.sha256(text).hexdigest()[:8]}.json")
         with contextlib.suppress(OSError):
             if not copy.exists():
-                write_durably(copy, lambda out: _write_all(out, text))
+                write_bytes_durably(copy, text)
         return copy
 
     def begin(self, command: Command) -> None:
@@ -433,8 +467,4 @@ class Journal(MemoryJournal):
         if not self._folder_lock.is_held:
             raise OSError("this process has let go of it")  # the next trainer may be writing its own
         text = contents.model_dump_json(indent=1).encode()
-        write_durably(self.path, lambda out: _write_all(out, text))
-
-
-def _write_all(out: BinaryIO, text: bytes) -> None:
-    out.write(text)
+        write_bytes_durably(self.path, text)

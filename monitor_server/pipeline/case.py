@@ -50,6 +50,8 @@ class Case:
     findings: tuple[Finding, ...] = ()
     """What the service's own panel said about ``fresh``."""
     playbook: Playbook | None = None
+    is_playbook_told: bool = False
+    """Whether the receipt brings the trainer the playbook that its project's runs go by."""
     situation: Situation | None = None
     remembered: PolicyMemory | None = None
     """What policy knew before this envelope."""

@@ -27,7 +27,8 @@ def assess(case: Case, bench: Bench) -> Case:
     memory = PolicyMemory() if run.policy_memory is None else PolicyMemory.model_validate(run.policy_memory)
     remembered = memory
     # A project's playbook is asked for where there is something to do by it: nearly every envelope has nothing.
-    is_quiet = not (case.findings or case.acknowledgements or case.envelope.incidents) and memory == _NOTHING_YET
+    is_news = bool(case.findings or case.acknowledgements or case.envelope.incidents) or case.envelope.sequence == 1
+    is_quiet = not is_news and memory == _NOTHING_YET
     playbook = Playbook.default() if is_quiet else playbook_of(bench.connection, run)
     memory = learn_from(memory, case.acknowledgements, playbook, case.now)
     if case.envelope.incidents and case.is_current:
@@ -55,7 +56,15 @@ def assess(case: Case, bench: Bench) -> Case:
         description=run.described() if in_trouble else None,
     )
     judgement = Judgement.begin(memory)
-    return replace(case, playbook=playbook, situation=situation, remembered=remembered, judgement=judgement)
+    return replace(
+        case,
+        playbook=playbook,
+        # A run's own playbook came from the trainer, and beats the project's there as here.
+        is_playbook_told=is_news and run.description.get("playbook") is None,
+        situation=situation,
+        remembered=remembered,
+        judgement=judgement,
+    )
 
 
 def _known_checkpoints(case: Case, bench: Bench) -> Sequence[CheckpointReport]:

@@ -11,6 +11,7 @@ from monitor_server.pipeline.case import Bench, Case
 from monitor_server.settings import Settings
 from monitor_server.storage import runs
 from monitor_server.storage.tables import SIGNAL_BITS
+from trainguard.policy import Playbook
 from trainguard.wire import Command, Receipt
 
 MOST_FLUSH_SECONDS = 3600.0
@@ -72,6 +73,7 @@ def answer(case: Case, pending: Sequence[Command], settings: Settings, *, pressu
         flush_seconds=min(settings.flush_seconds * pressure, MOST_FLUSH_SECONDS),
         lease_seconds=settings.lease_seconds,
         adopted=_adopted(case),
+        playbook=_playbook(case),
         message=case.run.last_decision,
     )
     return replace(case, receipt=receipt)
@@ -84,6 +86,15 @@ def _adopted(case: Case) -> list[UUID]:
     followed = {incident["incident_id"] for incident in (case.run.policy_memory or {}).get("incidents", ())}
     told = dict.fromkeys(incident.incident_id for incident in case.envelope.incidents)
     return [incident_id for incident_id in told if str(incident_id) in followed]
+
+
+def _playbook(case: Case) -> dict[str, Any] | None:
+    """What differs from the built-in one: a trainer that is older than a new option can still read the rest."""
+    if not case.is_playbook_told or case.playbook is None:
+        return None
+    if case.playbook == Playbook.default():
+        return {"extends": "default"}
+    return case.playbook.model_dump(mode="json", exclude_defaults=True)
 
 
 def _lr_scale(case: Case) -> float:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import UUID, uuid4
 
+import pytest
+
 from client_hook.local_brain import LocalBrain, Standing
+from trainguard.policy import Playbook
 from trainguard.wire import Acknowledgement, CheckpointReport, Observation, Receipt
 
 RUN = UUID(int=7)
@@ -18,8 +22,8 @@ class Clock:
         return self.now
 
 
-def _brain(clock: Clock, *, has_server: bool) -> LocalBrain:
-    brain = LocalBrain(run_id=RUN, mode="act", standing=Standing(), clock=clock, has_server=has_server)
+def _brain(clock: Clock, *, has_server: bool, **options: Any) -> LocalBrain:
+    brain = LocalBrain(run_id=RUN, mode="act", standing=Standing(), clock=clock, has_server=has_server, **options)
     brain.consider(
         [
             CheckpointReport(checkpoint_id=UUID(int=step), attempt=0, step=step, state="confirmed", saved_at=0.0)
@@ -40,9 +44,9 @@ def _broken(first: int, last: int, attempt: int = 0) -> list[Observation]:
     return [Observation(attempt, step, float(step), {"loss": float("nan")}) for step in range(first, last)]
 
 
-def _receipt(lease_seconds: float = 60.0) -> Receipt:
+def _receipt(lease_seconds: float = 60.0, **told: Any) -> Receipt:
     return Receipt(
-        run_id=RUN, sender=uuid4(), sequence=1, status="recorded", server_time=0.0, lease_seconds=lease_seconds
+        run_id=RUN, sender=uuid4(), sequence=1, status="recorded", server_time=0.0, lease_seconds=lease_seconds, **told
     )
 
 
@@ -79,6 +83,39 @@ def test_when_the_lease_has_run_out_it_acts_from_the_safe_playbook() -> None:
     assert brain.playbook.name == "safe"
     brain.heard(_receipt())
     assert not brain.is_in_charge
+
+
+PROJECT = {"extends": "default", "name": "careful", "probation_steps": 99, "ladders": {"non_finite": {
+    "treatment": "treat", "rungs": [{"name": "back", "learning_rate_factor": 0.3}, {"name": "end", "halt": True}],
+}}}  # fmt: skip
+
+
+def test_a_projects_playbook_is_gone_by_once_the_service_has_told_it() -> None:
+    clock, kept = Clock(), []
+    brain = _brain(clock, has_server=True, remember_playbook=kept.append)
+    brain.heard(_receipt(playbook=PROJECT))
+    brain.heard(_receipt())
+    assert (brain.playbook.name, brain.playbook.probation_steps) == ("careful (safe)", 99)
+    assert [rung.name for rung in brain.playbook.ladder("non_finite").rungs] == ["back"], "it never halts"
+    assert brain.playbook.budget.rollbacks == 2
+    [told] = kept
+    later = _brain(clock, has_server=True, project_playbook=told)
+    assert later.playbook == brain.playbook, "and a trainer that is started again has it from its journal"
+    brain.heard(_receipt(playbook={"extends": "default"}))
+    assert brain.playbook.name == "safe", "the project has none any more"
+
+
+def test_a_playbook_that_is_not_understood_changes_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    brain = _brain(Clock(), has_server=True)
+    brain.heard(_receipt(playbook={**PROJECT, "invented_later": 1}))
+    assert brain.playbook.name == "safe"
+    assert "does not understand (invented_later" in caplog.text
+
+
+def test_a_runs_own_playbook_beats_its_projects_here_too() -> None:
+    brain = _brain(Clock(), has_server=True, playbook=Playbook.default().model_copy(update={"name": "mine"}))
+    brain.heard(_receipt(playbook=PROJECT))
+    assert brain.playbook.name == "mine (safe)"
 
 
 def test_what_the_service_tried_is_not_tried_again_when_it_is_gone() -> None:

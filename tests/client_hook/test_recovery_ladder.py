@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,9 @@ def test_the_second_incident_climbs_the_second_rung(tmp_path: Path) -> None:
     first, second = [outcome for outcome in outcomes if outcome.rolled_back]
     assert "moments are reset" not in first.reason
     assert "moments are reset" in second.reason
-    assert all("multiplied by 0.5" in one.reason for one in (first, second))
+    assert "multiplied by" not in first.reason, "its gradient exploded, and the rate had not risen"
+    assert "gradient norms are held" in first.reason
+    assert "multiplied by 0.5" in second.reason
     assert hook.lr_scale == 1.0, "weights that jumped were no fault of the rate, so it came back"
     assert second.next_step < first.step + 220, "it went deeper than the newest checkpoint"
 
@@ -62,6 +65,38 @@ def test_at_the_end_of_the_ladder_the_training_is_halted_with_a_report(tmp_path:
     assert report["halt"]["rollbacks"] == len(report["halt"]["tried"]) == 3
     assert report["halt"]["diagnosis"], "what a person should look at"
     assert any(sentence.startswith("3 remedies were tried") for sentence in report["story"])
+    path = Path(report["file"])
+    assert path.parent == tmp_path / "c"
+    assert halted.value.reason.endswith(f"The report is in '{path}'.")
+    text = path.read_text()
+    assert text.startswith(f"# Run 'little' was halted at step {report['step']}")
+    assert all(sentence in text for sentence in report["story"])
+    assert json.loads(text.split("```json")[1].split("```")[0])["halt"] == report["halt"]
+
+
+def _diverge_whatever_is_done(training: LittleTraining, hook: client_hook.TrainingHook) -> None:
+    for step in hook.steps(4_000):
+        loss = training.gradients()
+        training.update()
+        hook.observe(loss if step < 200 else loss.detach() * 1.05 ** (step - 200) + 0.05 * (step - 200))
+
+
+def test_a_model_that_cannot_train_at_any_rate_is_called_structural(tmp_path: Path) -> None:
+    training = LittleTraining()
+    hook = training.attach(mode="act", checkpoints=tmp_path / "c", checkpoint_every=20)
+    with pytest.raises(TrainingHalted, match="this looks structural") as halted:
+        _diverge_whatever_is_done(training, hook)
+    assert halted.value.report["halt"]["is_structural"]
+    assert "Training it on will not help." in Path(halted.value.report["file"]).read_text()
+
+
+def test_a_halt_without_a_folder_has_its_report_with_it() -> None:
+    training = LittleTraining()
+    hook = training.attach(mode="act", checkpoints=MemoryCheckpoints(), checkpoint_every=20)
+    with pytest.raises(TrainingHalted) as halted:
+        _run(training, hook, 4000, poison_at=set(range(100, 4000, 30)))
+    assert halted.value.report["file"] is None
+    assert "The report is in" not in halted.value.reason
 
 
 def test_a_rollback_gives_back_the_very_weights_of_the_checkpoint(tmp_path: Path) -> None:
@@ -142,7 +177,7 @@ def test_a_pocket_of_non_finite_batches_is_waited_out_while_the_guard_keeps_it_f
     rollbacks = 0
     for made, _ in enumerate(hook.steps(200)):
         batch = training.batch()
-        if 100 <= made < 120:
+        if 100 <= made < 106:
             batch = (batch[0] * float("inf"), batch[1])
         loss = training.gradients(batch)
         training.update()

@@ -22,6 +22,7 @@ from tests.client_hook.little_training import LittleTraining, same
 from trainguard import wire
 from trainguard.wire import (
     Halt,
+    LoosenClipping,
     LowerLearningRate,
     Pause,
     ResetMoments,
@@ -51,6 +52,7 @@ ORDERS: dict[str, WireModel] = {
     "skip_batch": SkipBatch(),
     "skip_update": SkipUpdate(updates=2),
     "tighten_clipping": TightenClipping(max_norm=0.5),
+    "loosen_clipping": LoosenClipping(),
     "set_loss_scale": SetLossScale(scale=1024.0),
     "pause": Pause(seconds=60),
     "resume": Resume(),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from uuid import UUID, uuid5
 
+from pydantic import JsonValue
+
 from trainguard.detectors.vitals import Vitals
 from trainguard.policy import Incident, Judgement, Playbook, PolicyMemory, Situation, judge
 from trainguard.wire import (
@@ -16,11 +18,15 @@ from trainguard.wire import (
     DecisionReport,
     Finding,
     FindingKind,
+    LoosenClipping,
+    LowerLearningRate,
     Mode,
     Rollback,
     RunDescription,
     RunState,
+    ScaleLearningRate,
     Severity,
+    TightenClipping,
 )
 
 RUN = UUID(int=1)
@@ -49,6 +55,8 @@ class Story:
         self.run_state: RunState = "running"
         self.silenced = False
         self.description: RunDescription | None = None
+        self.lr_scale = 1.0
+        self.clip_norm: float | None = None
 
     def vitals(self, loss: float | None, streak: int = 0, params_nonfinite: bool = False) -> Vitals:
         return Vitals(
@@ -127,8 +135,10 @@ class Story:
         command = self.commands[-1]
         made = self.step
         next_step = made + 1
+        changes: dict[str, JsonValue] = {}
         if status == "applied":
             self.revision += 1
+            changes = self._changed_by(command)
             first = command.orders[0]
             if isinstance(first, Rollback):
                 self.attempt += 1
@@ -137,7 +147,25 @@ class Story:
         return Acknowledgement(
             command_id=command.command_id, status=status, action=command.action, attempt=self.attempt,
             revision=self.revision, step=made, next_step=next_step, handled_at=1.0, reason=reason,
+            changes=changes,
         )  # fmt: skip
+
+    def _changed_by(self, command: Command) -> dict[str, JsonValue]:
+        """As a trainer reads it back: the multiplier always, what was before where an order was about it."""
+        changes: dict[str, JsonValue] = {}
+        for order in command.orders:
+            if isinstance(order, LowerLearningRate | ScaleLearningRate):
+                changes["lr_scale_before"] = self.lr_scale
+                self.lr_scale *= order.factor
+            elif isinstance(order, TightenClipping):
+                changes["clip_norm_before"] = self.clip_norm
+                self.clip_norm = min(order.max_norm, self.clip_norm or order.max_norm)
+                changes["clip_norm"] = self.clip_norm
+            elif isinstance(order, LoosenClipping):
+                changes["clip_norm_before"] = self.clip_norm
+                changes["clip_norm"] = self.clip_norm = order.max_norm
+        changes["lr_scale"] = self.lr_scale
+        return changes
 
     @property
     def incident(self) -> Incident:

@@ -112,3 +112,45 @@ def test_one_that_was_resolved_elsewhere_leaves_its_debt_here() -> None:
     assert memory.rate_debt.owed == 2.0
     assert memory.active() == ()
     assert given_up(there.memory, [there.incident.incident_id]).rate_debt is None
+
+
+def test_a_rate_that_the_other_brain_cut_comes_back_also_where_the_trouble_was_known_here_first() -> None:
+    """The service had heard of the trouble and died over it; the trainer's own brain rolled back meanwhile."""
+    there, here = Story(), Story()
+    evidence = {"learning_rate_before": 1e-3, "learning_rate_at": 1e-3}
+    here.judge(here.finding("loss_spike", "warning", onset=398, **evidence), loss=9.0)
+    there.judge(there.finding("loss_spike", "warning", onset=398, **evidence), loss=9.0)
+    there.step += 1
+    there.judge(there.finding(onset=398, **evidence), loss=9.0)
+    answer = there.answer()
+    there.judge(answers=[answer])
+    report = there.incident.report()
+    assert report.incident_id == here.incident.incident_id, "the same finding makes the same incident"
+    here.memory = learn_from(here.memory, [answer], PLAYBOOK, 0.0)
+    here.memory = adopt(here.memory, [report], PLAYBOOK, step=here.step)
+    assert given_up(there.memory, [one.incident_id for one in here.memory.incidents]).rate_debt is None
+    here.attempt, here.revision, here.step, here.lr_scale = there.attempt, there.revision, there.step, there.lr_scale
+    here.walk(80)
+    assert (here.incident.state, here.incident.cause, here.incident.rate_factor) == ("resolved", "passing", 0.5)
+    here.judge(answers=[here.answer()])
+    assert here.lr_scale == 1.0
+
+
+def test_one_by_another_hand_whose_figures_are_not_told_is_completed_by_the_report() -> None:
+    here = Story(mode="observe")
+    here.judge(here.finding(onset=395), loss=9.0)
+    here.memory = learn_from(here.memory, [by_another()], PLAYBOOK, 0.0)
+    assert here.incident.rate_factor == 1.0
+    report = watched_elsewhere(Story())
+    assert report.incident_id == here.incident.incident_id
+    here.memory = adopt(here.memory, [report], PLAYBOOK, step=400)
+    assert (here.incident.rate_factor, here.incident.cause) == (0.5, "passing")
+
+
+def test_the_band_to_come_back_to_travels_with_the_incident() -> None:
+    there = Story()
+    first = there.finding("non_finite", "warning", onset=399)
+    there.judge(first.model_copy(update={"evidence": {}}), loss=None, streak=1)
+    there.judge(there.finding("grad_explosion", "warning", onset=399), loss=None, streak=2)
+    here = adopt(PolicyMemory(), [there.incident.report()], PLAYBOOK, step=400)
+    assert (here.incidents[0].loss_before, here.incidents[0].loss_band) == (2.3, 0.05)

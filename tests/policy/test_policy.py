@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,6 +18,7 @@ from trainguard.wire import (
     ResetMoments,
     RewarmUp,
     Rollback,
+    RunDescription,
     SetLossScale,
     SkipDataWindow,
     SkipUpdate,
@@ -383,3 +386,68 @@ def test_how_far_back_can_be_said_in_steps() -> None:
 def test_the_safe_playbook_never_halts() -> None:
     for ladder in Playbook.safe().ladders.values():
         assert not any(rung.halt for rung in ladder.rungs)
+
+
+BURST = {"learning_rate_before": 1e-3, "learning_rate_at": 1.6e-3, "grad_norm_before": 0.4, "grad_norm_at": 40.0}
+"""A gradient that exploded while a warm-up went on."""
+
+
+def test_a_gradient_that_explodes_is_held_and_the_rate_kept_before_it_is_cut() -> None:
+    story = Story()
+    story.judge(story.finding(onset=395, **BURST), loss=9.0)
+    assert story.commands[-1].orders[1:] == (
+        TightenClipping(max_norm=0.8), SkipDataWindow(batches=16), RewarmUp(steps=10),
+    )  # fmt: skip
+    story.judge(answers=[story.answer()])
+    story.walk(5)
+    story.judge(story.finding(onset=story.step - 2, **BURST), loss=9.0)
+    assert factor_of(story) == 0.5, "a cause has its own remedy once; then the ladder goes on"
+    story.judge(answers=[story.answer()])
+    story.walk(500)
+    assert story.clip_norm == 0.8
+    assert "Gradient norms stay held at or below 0.8" in story.incident.outcome
+
+
+def test_a_gradient_that_exploded_under_a_raised_rate_is_no_reason_to_spare_the_rate() -> None:
+    story = Story()
+    story.judge(story.finding(onset=395, **{**BURST, "learning_rate_at": 2e-2}), loss=9.0)
+    assert factor_of(story) == 0.05
+
+
+def test_an_explosion_that_healed_is_not_waited_for_a_second_time() -> None:
+    story = Story()
+    story.step = 320
+    story.judge(story.finding("loss_spike", "warning", onset=320, **BURST), loss=5.0)
+    story.walk(10)
+    assert story.incident.state == "resolved"
+    story.step = 400
+    story.judge(story.finding("loss_spike", "warning", onset=400, **BURST), loss=5.0)
+    assert restored_by(story) == 200, "deeper than right before its first sign"
+    assert TightenClipping(max_norm=0.8) in story.commands[-1].orders
+    story.judge(answers=[story.answer()])
+    story.walk(400)
+    assert (story.incident.state, story.incident.cause) == ("resolved", "rate")
+    assert story.clip_norm == 0.8, "it is no bad batch, so the limit stays"
+
+
+def test_a_run_that_fails_at_once_at_a_steady_rate_is_warmed_up_and_keeps_its_rate() -> None:
+    story = Story()
+    story.step = 9
+    story.description = RunDescription(
+        run_id=UUID(int=1), run="rnn", started_at=0.0, config={"schedulers": ["LambdaLR"], "optimizers": []}
+    )
+    story.judge(story.finding(onset=8, learning_rate_before=0.5, learning_rate_at=0.49), loss=9.0)
+    assert [type(order) for order in story.commands[-1].orders] == [Rollback, RewarmUp]
+    assert story.commands[-1].orders[1] == RewarmUp(steps=100)
+
+
+def test_eight_steps_in_a_row_that_are_not_finite_are_enough_and_the_rate_is_kept() -> None:
+    story = Story()
+    story.judge(story.finding("non_finite", "warning", onset=400), loss=2.3, streak=1)
+    for streak in range(2, 8):
+        story.step += 1
+        story.judge(loss=2.3, streak=streak)
+        assert not story.commands
+    story.step += 1
+    story.judge(loss=2.3, streak=8)
+    assert [type(order) for order in story.commands[-1].orders] == [Rollback, SkipDataWindow, RewarmUp]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from tests.policy.story import Story
-from trainguard.policy import Playbook, RateReturn
+from trainguard.policy import Playbook, RateReturn, learn_from
 from trainguard.policy.remedy import choose_factor
-from trainguard.wire import LowerLearningRate, ScaleLearningRate
+from trainguard.wire import LoosenClipping, LowerLearningRate, ScaleLearningRate, TightenClipping
 
 STEADY = {"learning_rate_before": 1e-3, "learning_rate_at": 1e-3}
 RAISED = {"learning_rate_before": 1e-3, "learning_rate_at": 2e-2}
@@ -150,3 +151,81 @@ def test_a_burst_of_bad_data_says_nothing_of_how_far_to_cut() -> None:
     assert cut.factor == 0.5
     rung = Playbook.default().ladder("divergence").rungs[0]
     assert choose_factor(rung, BURST)[0] == 0.05, "where it did not come at once, the size of the updates counts"
+
+
+def loosenings(story: Story) -> list[float | None]:
+    return [
+        order.max_norm for command in story.commands for order in command.orders if isinstance(order, LoosenClipping)
+    ]
+
+
+EXPLODED = {**STEADY, "grad_norm_before": 0.5, "grad_norm_at": 4.0}
+"""Enough for a limit of four times its healthy norm, and too little for a remedy of its own."""
+
+
+def test_a_limit_for_gradients_goes_after_the_rate_has_come_back() -> None:
+    story = recovered(**EXPLODED)
+    assert TightenClipping(max_norm=2.0) in story.commands[0].orders
+    assert story.incident.clip_norm == 2.0
+    assert "comes back in steps and then the limit for gradient norms goes" in story.incident.outcome
+    made = []
+    while story.memory.rate_debt is not None:
+        made.append((raises(story)[:], loosenings(story)[:]))
+        story.judge(answers=[story.answer()])
+        story.walk(51)
+    assert made == [([2.0], []), ([2.0], [4.0]), ([2.0], [4.0, 8.0]), ([2.0], [4.0, 8.0, None])]
+    assert (story.lr_scale, story.clip_norm, story.incident.clip_norm) == (1.0, None, None)
+    assert (
+        "Hold gradient norms no more, because they were held for a cause that has passed" in story.decisions[-1].reason
+    )
+
+
+def test_a_limit_that_was_there_before_is_there_again() -> None:
+    story = Story()
+    story.clip_norm = 3.0
+    story.judge(story.finding(onset=story.step - 1, **EXPLODED), loss=9.0)
+    story.judge(answers=[story.answer()])
+    story.walk(71)
+    while story.memory.rate_debt is not None:
+        story.judge(answers=[story.answer()])
+        story.walk(51)
+    assert loosenings(story) == [3.0]
+    assert story.clip_norm == 3.0
+
+
+def test_a_limit_that_held_a_run_together_stays() -> None:
+    story = recovered(delay=30, **EXPLODED)
+    story.walk(500)
+    assert story.incident.cause == "unknown"
+    assert loosenings(story) == []
+    assert "Gradient norms stay held at or below 2" in story.incident.outcome
+
+
+def test_a_trainer_that_knows_no_loosening_has_its_rate_back_all_the_same() -> None:
+    story = recovered(**EXPLODED)
+    story.judge(answers=[story.answer()])
+    story.walk(51)
+    for _ in range(3):
+        story.judge(answers=[story.answer("refused", "Refused: this trainer does not know the action.")])
+        story.walk(60)
+    assert story.lr_scale == 1.0
+    assert loosenings(story) == [4.0] * 3
+    assert story.memory.rate_debt is None
+    assert "a person may lift it" in story.decisions[-1].reason
+
+
+def test_what_another_hand_has_given_back_is_not_given_back_twice() -> None:
+    story = recovered(**STEADY)
+    mine = story.answer("refused", "Refused: something else was applied in the meantime.")
+    story.revision, story.lr_scale = story.revision + 1, 1.0
+    theirs = mine.model_copy(
+        update={
+            "command_id": UUID(int=9), "status": "applied", "action": "scale_learning_rate",
+            "revision": story.revision, "changes": {"lr_scale": 1.0, "lr_scale_before": 0.5},
+        }
+    )  # fmt: skip
+    story.memory = learn_from(story.memory, [theirs], story.playbook, 0.0)
+    story.judge(answers=[mine])
+    story.walk(300)
+    assert raises(story) == [2.0], "the one that was refused"
+    assert story.memory.rate_debt is None

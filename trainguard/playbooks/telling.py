@@ -10,7 +10,7 @@ from trainguard.policy import Ladder, Playbook, Rung
 
 TREATMENTS = {
     "treat": "a remedy at once",
-    "watch": "it may heal for {heal} steps, then a remedy",
+    "watch": "it may heal for {heal} steps{stuck}, then a remedy",
     "advise": "told to a person, never treated",
 }
 
@@ -25,7 +25,10 @@ def tell_playbook(playbook: Playbook) -> Iterator[str]:
         f"{budget.forgive_after_steps} healthy steps"
     )
     if back.is_wanted:
-        yield f"  after a passing cause the rate comes back: × {back.step_factor:g} every {back.every_steps} steps"
+        yield (
+            f"  after a passing cause the rate comes back: × {back.step_factor:g} every {back.every_steps} steps; "
+            f"then a limit for gradient norms that was set, raised {back.limit_raises} times, is lifted"
+        )
     else:
         yield "  a lowered rate stays lowered, whatever the cause was"
     yield f"  a proposal can be approved for {playbook.proposal_valid_seconds:g} s"
@@ -37,11 +40,16 @@ def tell_playbook(playbook: Playbook) -> Iterator[str]:
 def _tell_ladder(kind: str, ladder: Ladder) -> Iterator[str]:
     limits = f"; at most {ladder.at_most} times" if ladder.at_most else ""
     limits += f"; again only after {ladder.again_after_steps} steps" if ladder.again_after_steps else ""
-    yield f"{kind}: {TREATMENTS[ladder.treatment].format(heal=ladder.heal_within_steps)}{limits}"
+    stuck = f", or {ladder.nonfinite_in_a_row} in a row that are not finite" if ladder.nonfinite_in_a_row else ""
+    yield f"{kind}: {TREATMENTS[ladder.treatment].format(heal=ladder.heal_within_steps, stuck=stuck)}{limits}"
     if ladder.treatment == "advise":
         if ladder.advice:
             yield f"  {ladder.advice}"
         return
+    for cause, rung in ladder.by_cause.items():
+        yield f"  where the diagnosis is {cause}: {', '.join(_parts(rung))}"
+    if ladder.by_cause and ladder.heals_once_within:
+        yield f"    at once where the same healed by itself within the last {ladder.heals_once_within} steps"
     for number, rung in enumerate(ladder.rungs, 1):
         yield f"  {number}. {rung.name}: {', '.join(_parts(rung))}"
 
@@ -86,10 +94,10 @@ def as_yaml(playbook: Playbook) -> str:
 def _plain(playbook: Playbook) -> dict[str, Any]:
     plain = playbook.model_dump(mode="json")
     for ladder in plain["ladders"].values():
-        for name in ("at_most", "advice"):
+        for name in ("at_most", "advice", "nonfinite_in_a_row", "by_cause", "heals_once_within"):
             if not ladder[name]:
                 del ladder[name]
-        for rung in ladder["rungs"]:
+        for rung in [*ladder["rungs"], *ladder.get("by_cause", {}).values()]:
             for name in ("clip_norm", "clip_times_healthy"):
                 if rung[name] is None:
                     del rung[name]

@@ -43,13 +43,44 @@ def _decide_one(
         return _record(judgement, incident, situation, playbook, now, "nothing", reason)
     patience = incident.wait_until_step if incident.wait_until_step is not None else situation.step
     may_heal = incident.severity != "critical" and situation.step < patience
-    if may_heal:
+    first_seen = _first_seen(judgement, incident, ladder) if may_heal else None
+    if may_heal and first_seen is None and not _is_stuck(ladder, situation):
         reason = (
             f"Wait until step {patience}: a {_words(incident.kind)} often heals by itself, "
             "and a remedy costs more than it does."
         )
         return _record(judgement, incident, situation, playbook, now, "wait", reason)
-    return _climb(judgement, incident, situation, playbook, now)
+    return _climb(judgement, incident, situation, playbook, now, first_seen)
+
+
+def _is_stuck(ladder: Ladder, situation: Situation) -> bool:
+    """Whether one step after the other is not finite: nothing heals, and every batch is lost."""
+    vitals, most = situation.vitals, ladder.nonfinite_in_a_row
+    if most is None or vitals is None or vitals.attempt < situation.attempt:
+        return False
+    return vitals.nonfinite_streak >= most
+
+
+def _first_seen(judgement: Judgement, incident: Incident, ladder: Ladder) -> int | None:
+    """The onset of the first trouble of the same cause shortly before, where that cause has a remedy of its own."""
+    within, causes = ladder.heals_once_within, set(_plain_causes(incident)) & set(ladder.by_cause)
+    if within is None or not causes - set(judgement.memory.remedied):
+        return None
+    return min(
+        (
+            one.onset_step
+            for one in judgement.memory.incidents
+            if one.family == incident.family
+            and one.state == "resolved"
+            and causes & set(_plain_causes(one))
+            and 0 < incident.onset_step - one.onset_step <= within
+        ),
+        default=None,
+    )
+
+
+def _plain_causes(incident: Incident) -> list[str]:
+    return [one.cause for one in incident.diagnosis if one.support == "strong"]
 
 
 _OF_THE_LOSS = ("divergence", "loss_spike")
@@ -67,7 +98,14 @@ def _is_adversarial(situation: Situation) -> bool:
     return len(kinds) == 1 or (isinstance(models, int) and models > 1)
 
 
-def _climb(judgement: Judgement, incident: Incident, situation: Situation, playbook: Playbook, now: float) -> Judgement:
+def _climb(
+    judgement: Judgement,
+    incident: Incident,
+    situation: Situation,
+    playbook: Playbook,
+    now: float,
+    first_seen: int | None = None,
+) -> Judgement:
     ladder = playbook.ladder(incident.kind)
     index = judgement.memory.rung(incident.family)
     past = judgement.memory.ladder(incident.family)
@@ -96,10 +134,27 @@ def _climb(judgement: Judgement, incident: Incident, situation: Situation, playb
         return _command(judgement, incident, situation, now, sentence, past_data.orders, index, is_retry=True)
     if not incident.rung and not incident.relapses:
         incident = incident.model_copy(update={"cause": cause_of(incident)})
-    remedy = compose(rung, incident, situation.checkpoints, index)
+    own = next(
+        (
+            one
+            for one in _plain_causes(incident)
+            if one in ladder.by_cause and one not in judgement.memory.remedied and not rung.halt
+        ),
+        "",
+    )
+    rung = ladder.by_cause[own] if own else rung
+    incident = incident.model_copy(update={"remedied": own})
+    depth = index
+    if first_seen is not None:
+        # What seemed to heal and came again is no bad batch: what holds it now is to stay, and the checkpoints since
+        # its first sign are not to be trusted, nor the one right before.
+        incident = incident.model_copy(update={"cause": "rate", "onset_step": first_seen})
+        rung, depth = rung.model_copy(update={"rollback": "deeper"}), index + 1
+    remedy = compose(rung, incident, situation.checkpoints, depth)
+    is_structural = False
     if rung.halt:
         report = halt_report(incident, judgement.memory, playbook)
-        remedy = Remedy((Halt(report=report),), remedy.sentence)
+        remedy, is_structural = Remedy((Halt(report=report),), remedy.sentence), report.is_structural
     if not remedy.orders:
         reason = f"Nothing, because {remedy.sentence}. A person must look."
         return _escalated(judgement, incident, situation, now, reason)
@@ -108,6 +163,11 @@ def _climb(judgement: Judgement, incident: Incident, situation: Situation, playb
     if exhausted:
         place = exhausted
     sentence = f"{remedy.sentence[0].upper()}{remedy.sentence[1:]}, because {_lowered(cause)} ({place})."
+    if is_structural:
+        sentence += (
+            " No remedy brought the run beyond the place where it failed: this looks structural (the model, the loss "
+            "or the data), not a matter of the rate or of one batch."
+        )
     if situation.mode == "advise":
         reason = f"Would do in mode act: {_lowered(sentence)}"
         return _record(judgement, incident, situation, playbook, now, "propose", reason, remedy.orders)

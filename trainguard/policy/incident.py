@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from math import prod
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 from pydantic import Field
 
-from trainguard.wire import Command, FindingKind, IncidentReport, LowerLearningRate, SignalValue, SkipDataWindow
+from trainguard.wire import (
+    Acknowledgement,
+    Command,
+    FindingKind,
+    IncidentReport,
+    LowerLearningRate,
+    SignalValue,
+    SkipDataWindow,
+)
 from trainguard.wire.base import Step, UnixTime
 
 FAMILIES: dict[str, tuple[str, ...]] = {
@@ -42,6 +50,11 @@ def graver(first: FindingKind, second: FindingKind) -> FindingKind:
     return second if GRAVITY.get(second, 0) > GRAVITY.get(first, 0) else first
 
 
+def _positive(answer: Acknowledgement, name: str) -> float | None:
+    value = answer.changes.get(name)
+    return float(value) if isinstance(value, int | float) and value > 0 else None
+
+
 BACK_WITHIN = 2.0
 """Widths of the noise of single losses. A median of eight has less than half of that noise: four widths, once allowed
 here, took a loss of 3.2 for healed that had been 2.5, in a run whose rate was 30 times too high."""
@@ -72,6 +85,8 @@ class Incident(IncidentReport):
     relapses: Annotated[int, Field(ge=0)] = 0
     retries: Annotated[int, Field(ge=0)] = 0
     """Rollbacks to the same checkpoint to get past a longer stretch of bad data."""
+    remedied: str = ""
+    """The cause whose own remedy is on its way, or was the last."""
     is_retry: bool = False
     """Whether the command on its way is one of those: it climbs no rung."""
     skipped: Annotated[int, Field(ge=0)] = 0
@@ -105,6 +120,34 @@ class Incident(IncidentReport):
             }
         )
 
+    def treated_by(self, answer: Acknowledgement) -> dict[str, Any]:
+        """What the remedy that ``answer`` tells of adds to what was multiplied and limited; fields to change.
+
+        The trainer's own figures count: it may have been ordered by another hand, or a tighter limit been there.
+        """
+        changes: dict[str, Any] = {}
+        before, after = _positive(answer, "lr_scale_before"), _positive(answer, "lr_scale")
+        if before is not None and after is not None:
+            changes["rate_factor"] = self.rate_factor * after / before
+        limit, former = _positive(answer, "clip_norm"), _positive(answer, "clip_norm_before")
+        if limit is not None and limit != former:
+            changes["clip_norm"] = limit
+            changes["clip_norm_before"] = former if self.clip_norm is None else self.clip_norm_before
+        return changes
+
+    def completed_by(self, report: IncidentReport) -> Incident:
+        """The incident with what the other brain's story of it tells of its remedies and is not known here."""
+        changes: dict[str, Any] = {}
+        if self.rate_factor == 1.0 and report.rate_factor != 1.0:
+            changes["rate_factor"] = report.rate_factor
+        if self.clip_norm is None and report.clip_norm is not None:
+            changes |= {"clip_norm": report.clip_norm, "clip_norm_before": report.clip_norm_before}
+        if self.cause == "unknown" and report.cause != "unknown":
+            changes["cause"] = report.cause
+        if self.seconds_lost < report.seconds_lost:
+            changes["seconds_lost"] = report.seconds_lost
+        return self.model_copy(update=changes) if changes else self
+
     def losing(self, since: float, until: float) -> Incident:
         """The incident after the training made from ``since`` to ``until`` was thrown away.
 
@@ -125,8 +168,11 @@ class Incident(IncidentReport):
         return self.state in ("open", "recovering", "watching")
 
     def report(self) -> IncidentReport:
-        """What is told to others, without the private marks."""
-        return IncidentReport(**{name: getattr(self, name) for name in IncidentReport.model_fields})
+        """What is told to others, without the private marks; the band to come back to is among the evidence."""
+        told = {name: getattr(self, name) for name in IncidentReport.model_fields}
+        known = {"loss_before": self.loss_before, "loss_band": self.loss_band}
+        told["evidence"] = {**{name: value for name, value in known.items() if value is not None}, **self.evidence}
+        return IncidentReport(**told)
 
     def loss_is_back(self, level: float | None) -> bool:
         """Whether ``level`` (a median of recent losses) lies in the band of before the onset, or below it.

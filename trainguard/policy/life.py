@@ -67,6 +67,8 @@ def _answered(
         memory = memory.climbed(
             incident.family, failed_step, onset_step=incident.onset_step, resumed_step=answer.next_step
         )
+    if incident.remedied and incident.remedied not in memory.remedied:
+        memory = memory.model_copy(update={"remedied": (*memory.remedied, incident.remedied)})
     memory = memory.having_tried(f"At step {answer.step}: {answer.reason}").model_copy(
         update={
             "rollbacks": memory.rollbacks + int(rolled_back),
@@ -92,6 +94,7 @@ def _answered(
             "retries": incident.retries + int(incident.is_retry),
             "is_retry": False,
             "passes_over_data": answer.changes.get("batches_skipped", 1) != 0,
+            **incident.treated_by(answer),
             "rate_factor": incident.rate_factor * incident.command_factor,
             "command_factor": 1.0,
             "outcome": f"{answer.reason} On probation until step {failed_step + playbook.probation_steps}.",
@@ -241,13 +244,18 @@ def _cost(incident: Incident) -> str:
 
 
 def _what_of_the_rate(incident: Incident, comes_back: bool) -> str:
-    if incident.rate_factor >= 1:
+    is_cut, is_held = incident.rate_factor < 1, incident.clip_norm is not None
+    if not (is_cut or is_held):
         return ""
     if comes_back:
-        return " The cause has passed, so the learning rate comes back in steps."
+        what = "the learning rate comes back in steps" if is_cut else ""
+        if is_held:
+            what += f"{' and then ' if is_cut else ''}the limit for gradient norms goes"
+        return f" The cause has passed, so {what}."
     words = {"rate": "it was the cause", "unknown": "it may have been the cause"}
     why = words.get(incident.cause, "nothing raises it by itself here")
-    return f" The learning rate stays multiplied by {incident.rate_factor:.4g}: {why}."
+    said = f" The learning rate stays multiplied by {incident.rate_factor:.4g}: {why}." if is_cut else ""
+    return said + (f" Gradient norms stay held at or below {incident.clip_norm:.4g}." if is_held else "")
 
 
 def _band(incident: Incident) -> str:

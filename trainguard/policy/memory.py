@@ -32,11 +32,18 @@ class LadderMemory(WireModel):
 
 
 class RateDebt(WireModel):
-    """What is still to be given back of a rate that was lowered for a cause that has passed."""
+    """What is still to be given back of a rate that was lowered, and of a limit that was set for gradient norms, for
+    a cause that has passed: first the rate, then the limit.
+    """
 
     incident_id: UUID
-    owed: Annotated[float, Field(gt=1, allow_inf_nan=False)]
-    """The factor by which the multiplier is to be raised in all."""
+    owed: Annotated[float, Field(ge=1, allow_inf_nan=False)]
+    """The factor by which the multiplier is to be raised in all; 1 where nothing of it is owed."""
+    clip_norm: Annotated[float, Field(gt=0)] | None = None
+    """The limit that is to be lifted; ``None`` where none is."""
+    clip_norm_before: Annotated[float, Field(gt=0)] | None = None
+    """The limit that was there before, and stays; ``None`` for none."""
+    clip_raises: Annotated[int, Field(ge=0)] = 0
     due_step: Step
     step_factor: Annotated[float, Field(gt=1, allow_inf_nan=False)] = 2.0
     every_steps: Annotated[int, Field(ge=1)] = 50
@@ -44,6 +51,7 @@ class RateDebt(WireModel):
     refusals: Annotated[int, Field(ge=0)] = 0
     command_id: UUID | None = None
     command_factor: Annotated[float, Field(gt=0)] = 1.0
+    """What the command on its way multiplies the rate by; 1 for one that loosens the limit."""
     command_expires_at: UnixTime | None = None
 
 
@@ -60,6 +68,10 @@ class PolicyMemory(WireModel):
     """The latest remedies that were applied, in words, until a long healthy stretch forgives them."""
     learned_revision: Annotated[int, Field(ge=0)] = 0
     """Of the latest applied command that was heard of: its answer is repeated until a receipt covers it."""
+    lr_scale: Annotated[float, Field(gt=0)] | None = None
+    """The multiplier in the trainer's latest answer; ``None`` before the first. Nothing is given back beyond 1."""
+    remedied: Annotated[tuple[str, ...], Field(max_length=64)] = ()
+    """Causes whose own remedy was applied, until a long healthy stretch forgives them."""
     rate_debt: RateDebt | None = None
     rate_returned_in_vain: bool = False
     """The rate was given back once and the trouble came again: it was the rate after all, and now it stays."""
@@ -116,7 +128,7 @@ class PolicyMemory(WireModel):
         kept = {name: ladder for name, ladder in self.ladders.items() if step - ladder.last_step < after_steps}
         if len(kept) == len(self.ladders):
             return self
-        forgotten = {} if kept else {"rollbacks": 0, "tried": (), "rate_returned_in_vain": False}
+        forgotten = {} if kept else {"rollbacks": 0, "tried": (), "remedied": (), "rate_returned_in_vain": False}
         return self.model_copy(update={"ladders": kept, **forgotten})
 
     def _with_ladder(self, family: str, ladder: LadderMemory) -> PolicyMemory:

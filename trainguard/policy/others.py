@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from uuid import UUID
 
+from trainguard.policy.cause import cause_of
 from trainguard.policy.incident import Incident, family_of
 from trainguard.policy.memory import PolicyMemory, RateDebt
 from trainguard.policy.playbook import Playbook
@@ -24,7 +25,9 @@ def learn_from(
     for answer in answers:
         if answer.status != "applied" or answer.revision <= memory.learned_revision:
             continue
-        memory = memory.model_copy(update={"learned_revision": answer.revision})
+        memory = memory.model_copy(
+            update={"learned_revision": answer.revision, "lr_scale": _multiplier(answer, memory.lr_scale)}
+        )
         if answer.action != "rollback" or _is_own(memory, answer.command_id):
             continue
         open_one = next((one for one in memory.active() if one.family == INSTABILITY and one.state == "open"), None)
@@ -41,12 +44,14 @@ def adopt(memory: PolicyMemory, reports: Sequence[IncidentReport], playbook: Pla
     """Take over the incidents that the other brain tells of: from here on they are followed where this memory lives.
 
     One whose command is still on its way stays with whoever sent it, and so does one of a family in which this
-    memory follows a trouble of its own; neither is lost, since the other brain follows it to its end.
+    memory follows a trouble of its own; neither is lost, since the other brain follows it to its end. Of one that is
+    known here already, the other's remedies are taken over where they are not known.
     """
     latest = {report.incident_id: report for report in reports}
     for report in latest.values():
         known = next((one for one in memory.incidents if one.incident_id == report.incident_id), None)
         if known is not None and (known.attempt, known.rung) >= (report.attempt, report.rung):
+            memory = memory.with_incident(known.completed_by(report)) if known.state == "watching" else memory
             continue
         if report.state == "resolved":
             memory = _with_debt(memory, report, playbook, step)
@@ -64,14 +69,22 @@ def with_rate_debt(
     memory: PolicyMemory, incident: IncidentReport, playbook: Playbook, *, due_step: int
 ) -> PolicyMemory:
     """The memory with what is to be given back of ``incident``'s cut; unchanged where its rate is to stay."""
-    back = playbook.rate_return
-    is_owed = back.is_wanted and incident.cause == "passing" and incident.rate_factor < 1
-    if not is_owed or memory.rate_returned_in_vain:
+    back, former = playbook.rate_return, memory.rate_debt
+    if not back.is_wanted or incident.cause != "passing" or memory.rate_returned_in_vain:
         return memory
-    former = memory.rate_debt.owed if memory.rate_debt else 1.0
+    owed = (former.owed if former else 1.0) / min(incident.rate_factor, 1.0)
+    # What was given back by another hand meanwhile is not given back twice.
+    owed = max(1.0, min(owed, 1.0 / memory.lr_scale)) if memory.lr_scale is not None else owed
+    limit, limit_before = incident.clip_norm, incident.clip_norm_before
+    if former is not None and former.clip_norm is not None:
+        limit, limit_before = limit or former.clip_norm, former.clip_norm_before
+    if owed <= 1.0 and limit is None:
+        return memory
     debt = RateDebt(
         incident_id=incident.incident_id,
-        owed=former / incident.rate_factor,
+        owed=owed,
+        clip_norm=limit,
+        clip_norm_before=limit_before,
         due_step=due_step,
         step_factor=back.step_factor,
         every_steps=back.every_steps,
@@ -127,9 +140,17 @@ def _on_probation(incident: Incident, answer: Acknowledgement, playbook: Playboo
             "watch_until_step": failed + playbook.probation_steps,
             "steps_lost": incident.steps_lost + lost,
             "rung": incident.rung + 1,
+            **incident.treated_by(answer),
+            # As at a decision of one's own: what the onset shows, before the remedy changes the rate.
+            "cause": cause_of(incident) if not incident.rung and not incident.relapses else incident.cause,
             "outcome": f"{answer.reason} By another hand; on probation until step {failed + playbook.probation_steps}.",
         }
     )
+
+
+def _multiplier(answer: Acknowledgement, former: float | None) -> float | None:
+    told = answer.changes.get("lr_scale")
+    return float(told) if isinstance(told, int | float) and told > 0 else former
 
 
 def _is_own(memory: PolicyMemory, command_id: UUID) -> bool:

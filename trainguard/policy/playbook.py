@@ -71,7 +71,15 @@ class Ladder(_Data):
     treatment: Treatment = "treat"
     heal_within_steps: Annotated[int, Field(ge=1)] = 30
     """A warning that has not healed after so many steps is treated like a critical finding."""
+    nonfinite_in_a_row: Annotated[int, Field(ge=1)] | None = None
+    """So is one with so many steps in a row that were not finite: bad batches come singly or in short pockets, so it
+    is likelier a lost state or a longer stretch, and to wait on is to lose a batch at every step."""
     rungs: tuple[Rung, ...] = ()
+    by_cause: dict[Annotated[str, Field(min_length=1, max_length=80)], Rung] = Field(default_factory=dict)
+    """What is done first where the diagnosis finds strong support for a cause, by the cause's name: once each, in the
+    place of the rung that would be next."""
+    heals_once_within: Annotated[int, Field(ge=1)] | None = None
+    """A trouble with such a cause is waited for once in so many steps: what comes again will go on coming."""
     at_most: Annotated[int, Field(ge=1)] | None = None
     """How often: remedies of this ladder until a long healthy stretch forgives them; then it ends as if climbed."""
     again_after_steps: Annotated[int, Field(ge=0)] = 0
@@ -103,13 +111,16 @@ class Budget(_Data):
 
 
 class RateReturn(_Data):
-    """How a rate that was lowered for a passing cause (bad data, a flipped bit) comes back after probation."""
+    """How a rate that was lowered for a passing cause (bad data, a flipped bit) comes back after probation, and the
+    limit for gradient norms that was set with it."""
 
     is_wanted: bool = True
     step_factor: Annotated[float, Field(gt=1, le=100, allow_inf_nan=False)] = 2.0
     """The multiplier is raised by this factor at a time."""
     every_steps: Annotated[int, Field(ge=1)] = 50
     """Healthy steps between two raises."""
+    limit_raises: Annotated[int, Field(ge=0, le=100)] = 2
+    """A limit that was set for gradient norms is raised by the same factor so often, and then lifted."""
 
 
 def _known_kind(kind: str) -> str:
@@ -171,6 +182,26 @@ class Playbook(_Data):
         """For the local brain while its server is out of reach: two mild remedies, and it never halts."""
         return _SAFE
 
+    def for_the_local_brain(self) -> Playbook:
+        """The same while its service is out of reach: two mild remedies a ladder, two rollbacks, and it never halts.
+
+        >>> Playbook.default().for_the_local_brain() == Playbook.safe()
+        True
+        """
+        if self == _DEFAULT:
+            return _SAFE
+        return _made_safe(self, name=f"{self.name[:73]} (safe)")
+
+
+def _made_safe(playbook: Playbook, name: str) -> Playbook:
+    ladders = {}
+    for kind, ladder in playbook.ladders.items():
+        rungs = tuple(rung for rung in ladder.rungs[:2] if not rung.halt)
+        is_left = bool(rungs) or ladder.treatment == "advise"
+        ladders[kind] = ladder.model_copy(update={"rungs": rungs}) if is_left else _ONLY_TOLD
+    budget = playbook.budget.model_copy(update={"rollbacks": min(2, playbook.budget.rollbacks)})
+    return playbook.model_copy(update={"name": name, "ladders": ladders, "budget": budget})
+
 
 _ONLY_TOLD = Ladder(treatment="advise", advice="Look at the evidence; no remedy is known to be safe for this.")
 
@@ -204,6 +235,36 @@ _HALT = Rung(name="halt with a report", rollback="none", halt=True)
 
 _RUNGS = (_FIRST, _SECOND, _THIRD, _HALT)
 
+_NOT_FINITE = Rung(
+    # Updates that are not finite are left out, so the weights are those of a healthy rate: it is no suspect, unless it
+    # was raised. A moment, a running statistic or the data is.
+    name="roll back, keep the rate",
+    rollback="before_onset",
+    learning_rate_factor=1.0,
+    rewarm_steps=10,
+    skip_batches=16,
+    clip_times_healthy=4.0,
+)
+
+_HELD = Rung(
+    name="roll back, hold the gradient",
+    rollback="before_onset",
+    learning_rate_factor=1.0,
+    factor_from_evidence=False,
+    rewarm_steps=10,
+    skip_batches=16,
+    clip_times_healthy=2.0,
+)
+_WARMED_UP = Rung(
+    # As long as is usual for a run's beginning: nothing lasting is taken from a rate that only came too soon.
+    name="roll back, warm up",
+    rollback="before_onset",
+    learning_rate_factor=1.0,
+    factor_from_evidence=False,
+    rewarm_steps=100,
+)
+_BY_CAUSE = {"clipping_missing": _HELD, "warm_up_missing": _WARMED_UP}
+
 _LOSS_SCALE = Rung(
     name="roll back, keep the rate, initial loss scale",
     rollback="before_onset",
@@ -234,19 +295,26 @@ ADVICE: dict[str, str] = {
 _DEFAULT = Playbook(
     name="default",
     ladders={
-        "divergence": Ladder(treatment="treat", rungs=_RUNGS),
+        "divergence": Ladder(treatment="treat", rungs=_RUNGS, by_cause=_BY_CAUSE),
         # Where it does harm it is critical after three steps; a skipped update harms nothing, and bad data passes.
-        "non_finite": Ladder(treatment="watch", heal_within_steps=40, rungs=_RUNGS),
-        "loss_spike": Ladder(treatment="watch", heal_within_steps=40, rungs=_RUNGS),
-        "grad_explosion": Ladder(treatment="watch", heal_within_steps=40, rungs=_RUNGS),
+        "non_finite": Ladder(
+            treatment="watch",
+            heal_within_steps=40,
+            nonfinite_in_a_row=8,
+            rungs=(_NOT_FINITE, *_RUNGS),
+            by_cause=_BY_CAUSE,
+            heals_once_within=500,
+        ),
+        "loss_spike": Ladder(
+            treatment="watch", heal_within_steps=40, rungs=_RUNGS, by_cause=_BY_CAUSE, heals_once_within=500
+        ),
+        "grad_explosion": Ladder(
+            treatment="watch", heal_within_steps=40, rungs=_RUNGS, by_cause=_BY_CAUSE, heals_once_within=500
+        ),
         # The scaler halves its scale at each overflow; where it goes on and on, the state makes infinities.
         "loss_scale_collapse": Ladder(treatment="watch", heal_within_steps=40, rungs=(_LOSS_SCALE, *_RUNGS)),
         **{kind: Ladder(treatment="advise", advice=advice) for kind, advice in ADVICE.items()},
     },
 )
 
-_SAFE = Playbook(
-    name="safe",
-    ladders={kind: ladder.model_copy(update={"rungs": ladder.rungs[:2]}) for kind, ladder in _DEFAULT.ladders.items()},
-    budget=Budget(rollbacks=2),
-)
+_SAFE = _made_safe(_DEFAULT, name="safe")

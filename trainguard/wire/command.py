@@ -69,6 +69,13 @@ class TightenClipping(WireModel):
     max_norm: Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
+class LoosenClipping(WireModel):
+    """Raise the limit for gradient norms that ``TightenClipping`` set to ``max_norm``; left out, lift it altogether."""
+
+    action: Literal["loosen_clipping"] = "loosen_clipping"
+    max_norm: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+
+
 class ScaleLearningRate(WireModel):
     """Multiply the learning-rate multiplier by ``factor``, also upwards: a lowered rate comes back in steps."""
 
@@ -125,6 +132,7 @@ ACTIONS: dict[str, type[WireModel]] = {
     "skip_update": SkipUpdate,
     "skip_batch": SkipBatch,
     "tighten_clipping": TightenClipping,
+    "loosen_clipping": LoosenClipping,
     "scale_learning_rate": ScaleLearningRate,
     "set_loss_scale": SetLossScale,
     "pause": Pause,
@@ -150,6 +158,7 @@ Order = Annotated[
         Annotated[SkipUpdate, Tag("skip_update")],
         Annotated[SkipBatch, Tag("skip_batch")],
         Annotated[TightenClipping, Tag("tighten_clipping")],
+        Annotated[LoosenClipping, Tag("loosen_clipping")],
         Annotated[ScaleLearningRate, Tag("scale_learning_rate")],
         Annotated[SetLossScale, Tag("set_loss_scale")],
         Annotated[Pause, Tag("pause")],

@@ -43,6 +43,10 @@ class IncidentReport(WireModel):
     """Time of training that was thrown away: from each checkpoint gone back to until the rollback."""
     rate_factor: Annotated[float, Field(gt=0)] = 1.0
     """What this incident's remedies have multiplied the learning rate by, and not given back."""
+    clip_norm: Annotated[float, Field(gt=0)] | None = None
+    """The limit for gradient norms that its remedies set and that is not lifted; ``None`` for none."""
+    clip_norm_before: Annotated[float, Field(gt=0)] | None = None
+    """The limit that was in force before them; ``None`` for none."""
     cause: Cause = "unknown"
     """What the evidence says once it is resolved; it decides whether the rate comes back."""
     failed_step: Step | None = None

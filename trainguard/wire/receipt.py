@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from trainguard.wire.base import WIRE_VERSION, Sentence, UnixTime, WireModel
 from trainguard.wire.command import Command
@@ -31,5 +31,9 @@ class Receipt(WireModel):
     """How long the service stays the brain from now on."""
     adopted: list[UUID] = Field(default_factory=list)
     """Incidents of this envelope, the local brain's own, that the service follows from here on."""
+    playbook: dict[str, JsonValue] | None = None
+    """The project's playbook (`trainguard.policy.Playbook` as JSON), for the local brain while the service is away;
+    ``None``: nothing new of it. Told at a process's first envelope, and whenever something was judged by it.
+    """
     message: Sentence = ""
     """The latest decision on this run, for the trainer's log."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from client_hook.recovery.actions.base import Action, Applied
 from client_hook.recovery.actions.halt import HaltAction
+from client_hook.recovery.actions.loosen_clipping import LoosenClippingAction
 from client_hook.recovery.actions.lower_learning_rate import LowerLearningRateAction
 from client_hook.recovery.actions.pause import PauseAction
 from client_hook.recovery.actions.reset_moments import ResetMomentsAction
@@ -34,6 +35,7 @@ ACTIONS: dict[str, type[Action[Any]]] = {
     "skip_update": SkipUpdateAction,
     "skip_batch": SkipBatchAction,
     "tighten_clipping": TightenClippingAction,
+    "loosen_clipping": LoosenClippingAction,
     "scale_learning_rate": ScaleLearningRateAction,
     "set_loss_scale": SetLossScaleAction,
     "pause": PauseAction,

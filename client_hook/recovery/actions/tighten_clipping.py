@@ -26,7 +26,8 @@ class TightenClippingAction(Action[TightenClipping]):
                 "gradient norms are not held, since LBFGS makes its gradients in its closure",
                 {"clip_norm_before": before, "clip_norm": before},
             )
-        training.clipping.max_norm = order.max_norm
+        # A limit that an earlier remedy set for a reason of its own is never loosened by a later one.
+        training.clipping.max_norm = training.clipping.tighter_of(order.max_norm)
         return Applied(
             f"gradient norms are held at or below {training.clipping.max_norm:.4g} from now on",
             {"clip_norm_before": before, "clip_norm": training.clipping.max_norm},

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,9 +18,9 @@ from uuid import UUID
 import torch
 from pydantic import ValidationError
 
-from client_hook.durable_file import fsync_folder, remove_leftovers, temporary_name, write_durably
-from client_hook.recovery.checkpoints.background_writer import BackgroundWriter
-from client_hook.recovery.checkpoints.base import CheckpointNews, CheckpointRecord, Place
+from client_hook.durable_file import fsync_folder, remove_leftovers, temporary_name, write_bytes_durably
+from client_hook.recovery.checkpoints.background_store import BackgroundStore, first_line
+from client_hook.recovery.checkpoints.base import CheckpointRecord
 from client_hook.recovery.checkpoints.manifest import Manifest
 from client_hook.recovery.errors import CheckpointInvalid
 from client_hook.recovery.folder import usable_folder
@@ -53,10 +52,10 @@ def read_snapshot(path: Path) -> Snapshot:
     except CheckpointInvalid as error:
         raise CheckpointInvalid(f"'{path}': {error}") from error
     except Exception as error:  # whatever bytes of another torch, or of nobody we know, make the reader raise
-        raise CheckpointInvalid(f"'{path}' cannot be read ({_first_line(error)}); {_OLDER}") from error
+        raise CheckpointInvalid(f"'{path}' cannot be read ({first_line(error)}); {_OLDER}") from error
 
 
-class DirectoryCheckpoints:
+class DirectoryCheckpoints(BackgroundStore):
     """A store in ``folder``, which is made if its parent exists.
 
     Args:
@@ -70,8 +69,6 @@ class DirectoryCheckpoints:
         FolderUnusable: the folder cannot be made or written.
     """
 
-    place: Place = "disk"
-
     def __init__(
         self,
         folder: str | os.PathLike[str],
@@ -81,15 +78,10 @@ class DirectoryCheckpoints:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.folder = usable_folder(folder)
-        self._clock = clock
-        self._queue = queue
-        self._lock = threading.Lock()
-        self._news: list[CheckpointNews] = []
-        self._pending: dict[UUID, tuple[CheckpointRecord, Snapshot]] = {}
         self._kept: dict[UUID, Manifest] = {}
         remove_leftovers(self.folder)
         self._read_folder()
-        self._writer = BackgroundWriter("trainguard-checkpoints") if background else None
+        super().__init__(background=background, queue=queue, clock=clock)
 
     def _read_folder(self) -> None:
         for path in self.folder.glob("step-*.json"):
@@ -103,31 +95,6 @@ class DirectoryCheckpoints:
                 # The process died between the manifest and the renaming, or between the two removals.
                 with contextlib.suppress(OSError):
                     path.unlink()
-
-    def save(self, snapshot: Snapshot, *, checkpoint_id: UUID, attempt: int, step: int) -> int:
-        """Write it, or hand it to the writer's thread; see `Checkpoints.save`."""
-        size = snapshot.size_bytes
-        record = CheckpointRecord(checkpoint_id, attempt, step, "candidate", self._clock(), size, self.place)
-        if self._writer is None:
-            return self._write(record, snapshot)
-        with self._lock:
-            self._pending[checkpoint_id] = (record, snapshot)
-        if not self._writer.give(lambda: self._write_pending(checkpoint_id), limit=self._queue):
-            with self._lock:
-                self._pending.pop(checkpoint_id, None)
-            self._tell("failed", record, "the one before it is still being written; save less often")
-            return 0
-        return size
-
-    def _write_pending(self, checkpoint_id: UUID) -> None:
-        with self._lock:
-            pending = self._pending.get(checkpoint_id)
-        if pending is not None:  # removed before it was begun
-            self._write(*pending)
-            with self._lock:
-                was_removed = self._pending.pop(checkpoint_id, None) is None
-            if was_removed:
-                self._unlink(checkpoint_id)
 
     def _write(self, record: CheckpointRecord, snapshot: Snapshot) -> int:
         try:
@@ -169,7 +136,7 @@ class DirectoryCheckpoints:
                 torch_version=str(torch.__version__),
             )
             text = manifest.model_dump_json(indent=2).encode()
-            write_durably(self.folder / manifest.name, lambda out: _write_all(out, text))
+            write_bytes_durably(self.folder / manifest.name, text)
             os.replace(temporary, path)
         except BaseException:
             with contextlib.suppress(OSError):
@@ -183,17 +150,12 @@ class DirectoryCheckpoints:
 
     def load(self, checkpoint_id: UUID) -> Snapshot:
         """Read it, the checksum first; see `Checkpoints.load`. One still on its way comes from memory."""
-        with self._lock:
-            pending = self._pending.get(checkpoint_id)
-        if pending is not None:
-            return pending[1]
-        return read_snapshot(self._checked(checkpoint_id))
+        on_its_way = self._snapshot_on_its_way(checkpoint_id)
+        return on_its_way if on_its_way is not None else read_snapshot(self._checked(checkpoint_id))
 
     def verify(self, checkpoint_id: UUID) -> None:
         """Read the file and compare its SHA-256 with the manifest; see `Checkpoints.verify`."""
-        with self._lock:
-            is_pending = checkpoint_id in self._pending
-        if not is_pending:
+        if self._snapshot_on_its_way(checkpoint_id) is None:
             self._checked(checkpoint_id)
 
     def _checked(self, checkpoint_id: UUID) -> Path:
@@ -208,14 +170,7 @@ class DirectoryCheckpoints:
         with self._lock:
             return checkpoint_id in self._pending or checkpoint_id in self._kept
 
-    def remove(self, checkpoint_id: UUID) -> None:
-        """See `Checkpoints.remove`; the file goes in the background where writing does."""
-        with self._lock:
-            self._pending.pop(checkpoint_id, None)
-        if self._writer is None or not self._writer.give(lambda: self._unlink(checkpoint_id)):
-            self._unlink(checkpoint_id)
-
-    def _unlink(self, checkpoint_id: UUID) -> None:
+    def _delete(self, checkpoint_id: UUID) -> None:
         with self._lock:
             manifest = self._kept.pop(checkpoint_id, None)
         if manifest is not None:
@@ -223,31 +178,9 @@ class DirectoryCheckpoints:
                 with contextlib.suppress(OSError):
                     (self.folder / name).unlink()
 
-    def entries(self) -> list[CheckpointRecord]:
-        """See `Checkpoints.entries`; those on their way are among them."""
+    def _stored(self) -> list[CheckpointRecord]:
         with self._lock:
-            records = {one.checkpoint_id: one.record() for one in self._kept.values()}
-            records.update({checkpoint_id: record for checkpoint_id, (record, _) in self._pending.items()})
-        return sorted(records.values(), key=lambda one: (one.step, one.saved_at))
-
-    def news(self) -> list[CheckpointNews]:
-        """See `Checkpoints.news`."""
-        with self._lock:
-            news, self._news = self._news, []
-        return news
-
-    def wait(self, timeout_seconds: float | None = None) -> bool:
-        """See `Checkpoints.wait`."""
-        return self._writer is None or self._writer.wait(timeout_seconds)
-
-    def close(self) -> None:
-        """Finish what is queued (ten minutes at most) and end the thread."""
-        if self._writer is not None:
-            self._writer.close(timeout_seconds=600)
-
-    def _tell(self, kind: str, record: CheckpointRecord, reason: str = "") -> None:
-        with self._lock:
-            self._news.append(CheckpointNews(kind, record, reason))  # type: ignore[arg-type]
+            return [one.record() for one in self._kept.values()]
 
 
 class _HashingFile:
@@ -267,10 +200,6 @@ class _HashingFile:
         self._file.flush()
 
 
-def _write_all(out: BinaryIO, text: bytes) -> None:
-    out.write(text)
-
-
 def _describe_unstorable(snapshot: Snapshot) -> str | None:
     parts = {**snapshot.payload(), "state": None}
     for where, part in [*parts.items(), *((f"state[{name!r}]", each) for name, each in snapshot.state.items())]:
@@ -278,7 +207,3 @@ def _describe_unstorable(snapshot: Snapshot) -> str | None:
         if found is not None:
             return f"{found}; let state_dict return tensors, numbers, strings, lists and dictionaries"
     return None
-
-
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).strip().splitlines()[0][:200] if str(error).strip() else ''}"

@@ -17,7 +17,6 @@ import io
 import os
 import pickle
 import shutil
-import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -30,10 +29,10 @@ from torch import Tensor
 from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner, DefaultSavePlanner
 from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystemWriter
 
-from client_hook.durable_file import fsync_folder, write_durably
+from client_hook.durable_file import fsync_folder, write_bytes_durably
 from client_hook.ranks import Board, BoardUnreachable, Ranks
-from client_hook.recovery.checkpoints.background_writer import BackgroundWriter
-from client_hook.recovery.checkpoints.base import CheckpointNews, CheckpointRecord, Place
+from client_hook.recovery.checkpoints.background_store import BackgroundStore, first_line
+from client_hook.recovery.checkpoints.base import CheckpointRecord
 from client_hook.recovery.checkpoints.layouts import Layout
 from client_hook.recovery.errors import CheckpointInvalid
 from client_hook.recovery.folder import usable_folder
@@ -67,7 +66,7 @@ class PartManifest(BaseModel):
         )
 
 
-class DistributedCheckpoints:
+class DistributedCheckpoints(BackgroundStore):
     """A store in ``folder``, which all ranks see.
 
     Args:
@@ -81,8 +80,6 @@ class DistributedCheckpoints:
         FolderUnusable: the folder cannot be made or written.
     """
 
-    place: Place = "disk"
-
     def __init__(
         self,
         folder: str | os.PathLike[str],
@@ -93,15 +90,10 @@ class DistributedCheckpoints:
         patience_seconds: float = 120.0,
     ) -> None:
         self.folder = usable_folder(folder)
-        self._clock = clock
-        self._queue = queue
         self._patience_seconds = patience_seconds
-        self._lock = threading.Lock()
-        self._news: list[CheckpointNews] = []
-        self._pending: dict[UUID, tuple[CheckpointRecord, Snapshot]] = {}
         self._ranks: Ranks | None = None
         self._layouts: Callable[[], Mapping[str, Layout]] = dict
-        self._writer = BackgroundWriter("trainguard-checkpoints") if background else None
+        super().__init__(background=background, queue=queue, clock=clock)
 
     def bind(self, layouts: Callable[[], Mapping[str, Layout]], ranks: Ranks | None) -> None:
         """On every rank at the same moment, by ``attach``: how the tensors are spread, and over whom."""
@@ -118,44 +110,18 @@ class DistributedCheckpoints:
 
     # -- saving ---------------------------------------------------------------------------------------------------
 
-    def save(self, snapshot: Snapshot, *, checkpoint_id: UUID, attempt: int, step: int) -> int:
-        """Write it with the other ranks, or hand it to the writer's thread; see `Checkpoints.save`."""
-        size = snapshot.size_bytes
-        record = CheckpointRecord(checkpoint_id, attempt, step, "candidate", self._clock(), size, self.place)
-        if self._writer is None:
-            return size if self._write(record, snapshot) else 0
-        with self._lock:
-            self._pending[checkpoint_id] = (record, snapshot)
-        if not self._writer.give(lambda: self._write_pending(checkpoint_id), limit=self._queue):
-            with self._lock:
-                self._pending.pop(checkpoint_id, None)
-            self._tell("failed", record, "the one before it is still being written; save less often")
-            return 0
-        return size
-
-    def _write_pending(self, checkpoint_id: UUID) -> None:
-        with self._lock:
-            pending = self._pending.get(checkpoint_id)
-        if pending is None:
-            return  # removed before it was begun; the other ranks have removed it as well, or find out
-        self._write(*pending)
-        with self._lock:
-            was_removed = self._pending.pop(checkpoint_id, None) is None
-        if was_removed:
-            self._delete(checkpoint_id)
-
-    def _write(self, record: CheckpointRecord, snapshot: Snapshot) -> bool:
+    def _write(self, record: CheckpointRecord, snapshot: Snapshot) -> int:
         temporary = self.folder / f".{_name_of(record)}.part"
         try:
             self._write_folder(record, snapshot, temporary)
         except Exception as error:  # the disk, a state that cannot be written, a rank that is gone: told, not raised
             if self._rank == 0:
                 shutil.rmtree(temporary, ignore_errors=True)
-            reason = f"'{self.folder}' could not take the checkpoint of step {record.step}: {_first_line(error)}"
+            reason = f"'{self.folder}' could not take the checkpoint of step {record.step}: {first_line(error)}"
             self._tell("failed", record, reason)
-            return False
+            return 0
         self._tell("saved", record)
-        return True
+        return record.size_bytes
 
     def _write_folder(self, record: CheckpointRecord, snapshot: Snapshot, temporary: Path) -> None:
         if self._rank == 0:
@@ -248,7 +214,7 @@ class DistributedCheckpoints:
             torch_version=str(torch.__version__),
         )
         text = manifest.model_dump_json(indent=2).encode()
-        write_durably(folder / f"rank-{self._rank}.json", lambda out: _write_all(out, text))
+        write_bytes_durably(folder / f"rank-{self._rank}.json", text)
 
     def _exchange(self, record: CheckpointRecord, moment: str, mine: Any) -> list[Any]:
         """What every rank has to say at this moment of this save, by rank. Raises where one takes no part."""
@@ -279,17 +245,16 @@ class DistributedCheckpoints:
 
     def load(self, checkpoint_id: UUID) -> Snapshot:
         """This rank's shards, by its present layout; see `Checkpoints.load`. No other rank is asked."""
-        with self._lock:
-            pending = self._pending.get(checkpoint_id)
-        if pending is not None:
-            return pending[1]
+        on_its_way = self._snapshot_on_its_way(checkpoint_id)
+        if on_its_way is not None:
+            return on_its_way
         folder = self._checked(checkpoint_id)
         try:
             return self._read(folder)
         except CheckpointInvalid as error:
             raise CheckpointInvalid(f"'{folder}': {error}") from error
         except Exception as error:  # whatever bytes of another torch, or of nobody we know, make the reader raise
-            raise CheckpointInvalid(f"'{folder}' cannot be read ({_first_line(error)}); {_OLDER}") from error
+            raise CheckpointInvalid(f"'{folder}' cannot be read ({first_line(error)}); {_OLDER}") from error
 
     def _read(self, folder: Path) -> Snapshot:
         known: Mapping[str, Any] = FileSystemReader(folder).read_metadata().state_dict_metadata
@@ -319,9 +284,7 @@ class DistributedCheckpoints:
 
     def verify(self, checkpoint_id: UUID) -> None:
         """Compare this rank's files with their manifests; see `Checkpoints.verify`."""
-        with self._lock:
-            is_pending = checkpoint_id in self._pending
-        if not is_pending:
+        if self._snapshot_on_its_way(checkpoint_id) is None:
             self._checked(checkpoint_id)
 
     def _checked(self, checkpoint_id: UUID) -> Path:
@@ -352,18 +315,10 @@ class DistributedCheckpoints:
 
     def exists(self, checkpoint_id: UUID) -> bool:
         """See `Checkpoints.exists`."""
-        with self._lock:
-            is_pending = checkpoint_id in self._pending
-        return is_pending or self._find(checkpoint_id) is not None
-
-    def remove(self, checkpoint_id: UUID) -> None:
-        """See `Checkpoints.remove`; rank 0 does it for all."""
-        with self._lock:
-            self._pending.pop(checkpoint_id, None)
-        if self._writer is None or not self._writer.give(lambda: self._delete(checkpoint_id)):
-            self._delete(checkpoint_id)
+        return self._snapshot_on_its_way(checkpoint_id) is not None or self._find(checkpoint_id) is not None
 
     def _delete(self, checkpoint_id: UUID) -> None:
+        # Rank 0 does it for all.
         folder = self._find(checkpoint_id) if self._rank == 0 else None
         if folder is not None:
             gone = folder.with_name(f".{folder.name}.gone")
@@ -371,32 +326,9 @@ class DistributedCheckpoints:
                 os.replace(folder, gone)  # at once: half a checkpoint must not have its name
             shutil.rmtree(gone, ignore_errors=True)
 
-    def entries(self) -> list[CheckpointRecord]:
-        """See `Checkpoints.entries`; those on their way are among them."""
+    def _stored(self) -> list[CheckpointRecord]:
         manifests = [_manifest(path) for path in self.folder.glob("step-*/rank-0.json")]
-        records = {one.checkpoint_id: one.record() for one in manifests if one is not None}
-        with self._lock:
-            records.update({checkpoint_id: record for checkpoint_id, (record, _) in self._pending.items()})
-        return sorted(records.values(), key=lambda one: (one.step, one.saved_at))
-
-    def news(self) -> list[CheckpointNews]:
-        """See `Checkpoints.news`."""
-        with self._lock:
-            news, self._news = self._news, []
-        return news
-
-    def wait(self, timeout_seconds: float | None = None) -> bool:
-        """See `Checkpoints.wait`."""
-        return self._writer is None or self._writer.wait(timeout_seconds)
-
-    def close(self) -> None:
-        """Finish what is queued (ten minutes at most) and end the thread."""
-        if self._writer is not None:
-            self._writer.close(timeout_seconds=600)
-
-    def _tell(self, kind: Literal["saved", "failed"], record: CheckpointRecord, reason: str = "") -> None:
-        with self._lock:
-            self._news.append(CheckpointNews(kind, record, reason))
+        return [one.record() for one in manifests if one is not None]
 
 
 def _read_tensors(folder: Path, tensors: dict[str, Any]) -> None:
@@ -432,12 +364,3 @@ def _sha256(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
-
-
-def _write_all(out: Any, text: bytes) -> None:
-    out.write(text)
-
-
-def _first_line(error: Exception) -> str:
-    words = str(error).strip()
-    return f"{type(error).__name__}: {words.splitlines()[0][:200] if words else ''}"

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from client_hook.durable_file import write_durably
+from client_hook.durable_file import write_bytes_durably
 from client_hook.recovery.checkpoints.base import CheckpointNews, CheckpointRecord, Place
 from client_hook.recovery.errors import CheckpointInvalid
 from client_hook.recovery.folder import usable_folder
@@ -173,12 +173,8 @@ class FunctionCheckpoints:
     def _write_index(self) -> None:
         if self.folder is not None:
             text = _Index(entries=tuple(self._kept.values())).model_dump_json(indent=1).encode()
-            write_durably(self.folder / "index.json", lambda out: _write_all(out, text))
+            write_bytes_durably(self.folder / "index.json", text)
 
 
 def _checksum(payload: dict[str, Any]) -> str:
     return checksum_of_tensors(walk_tensors(payload))
-
-
-def _write_all(out: Any, text: bytes) -> None:
-    out.write(text)

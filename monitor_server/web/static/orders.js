@@ -44,6 +44,11 @@ export const ORDERS = {
     fields: [{ name: "max_norm", label: "Largest norm", kind: "number", value: 0.5, min: 0.000001, max: 1000000, step: "any" }],
     consequence: (order) => `No gradient norm above ${figure(order.max_norm)} reaches the optimizer any more, however loosely the loop clips.`,
   },
+  loosen_clipping: {
+    words: "Lift the limit for gradient norms",
+    fields: [],
+    consequence: () => "The limit that was set for gradient norms is lifted; the loop's own clipping is left alone.",
+  },
   skip_update: {
     words: "Leave the weights alone for a while",
     fields: [{ name: "updates", label: "Updates", kind: "number", value: 10, min: 1, max: 1000, step: 1 }],
@@ -85,6 +90,7 @@ export function orderWords(order, { checkpoints }) {
     case "rewarm_up": return `Warm the rate up over ${plural(order.steps, "step")}`;
     case "skip_data_window": return `Skip ${plural(order.batches, "batch", "batches")}`;
     case "skip_update": return `Leave out ${plural(order.updates, "update")}`;
+    case "loosen_clipping": return order.max_norm == null ? "Lift the limit for gradient norms" : `Raise the limit for gradient norms to ${figure(order.max_norm)}`;
     case "tighten_clipping": return `Clip the gradient norm at ${figure(order.max_norm)}`;
     default: return ORDERS[order.action]?.words ?? order.action.replaceAll("_", " ");
   }

@@ -71,6 +71,7 @@ const ACTIONS = {
   skip_data_window: "skip data",
   save_now: "save now",
   tighten_clipping: "tighten clipping",
+  loosen_clipping: "loosen clipping",
   scale_learning_rate: "scale the rate",
   set_loss_scale: "set the loss scale",
   skip_update: "skip updates",

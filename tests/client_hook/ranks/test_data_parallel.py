@@ -141,6 +141,59 @@ def test_two_ranks_are_one_run_and_go_back_together(tmp_path: Path) -> None:
     assert parts[0].stat().st_size < whole[0].stat().st_size
 
 
+def goes_on_from_there(rank: int, folder: Path) -> dict[str, Any]:
+    """Goes back at step 25 and on to the end; then the same once more by torch alone, begun from that checkpoint."""
+    training = DataParallel(rank)
+    hook = training.attach(mode="act", checkpoints=folder / "checkpoints")
+    keeper = hook._training.keeper
+    assert keeper is not None
+    checkpoint, streams, sums = None, torch.get_rng_state(), []
+    for step in hook.steps(40):
+        if step == 25 and hook.attempt == 0 and rank == 0:
+            good = [one for one in keeper.reports() if one.state == "confirmed"][-1]
+            order(hook, Rollback(checkpoint_id=good.checkpoint_id), LowerLearningRate(factor=0.5))
+        outcome = hook.observe(training.step())
+        if outcome.rolled_back:
+            [checkpoint] = [one for one in keeper.reports() if one.step == outcome.next_step and one.attempt == 0]
+            # Which random numbers come next is the rollback's to choose: not those that did it.
+            streams = torch.get_rng_state()
+        elif hook.attempt:
+            sums.append(checksum(training.model))
+    assert checkpoint is not None
+    snapshot = keeper.load(checkpoint.checkpoint_id)
+    hook.close()
+    plain = DataParallel(rank)
+    plain.model.module.load_state_dict({**snapshot.model["parameters"], **snapshot.model["buffers"]})
+    [stored], [group] = snapshot.optimizers, plain.optimizer.state_dict()["param_groups"]
+    options = {**stored["options"][0], "params": group["params"]}
+    plain.optimizer.load_state_dict({"state": stored["state"], "param_groups": [options]})
+    plain.scheduler.last_epoch = checkpoint.step
+    torch.set_rng_state(streams)
+    reference = []
+    for _ in range(checkpoint.step, 40):
+        scheduled = plain.optimizer.param_groups[0]["lr"]
+        halved = plain.optimizer.register_step_pre_hook(
+            lambda optimizer, args, kwargs: optimizer.param_groups[0].update(lr=scheduled * 0.5)  # noqa: B023
+        )
+        back = plain.optimizer.register_step_post_hook(
+            lambda optimizer, args, kwargs: optimizer.param_groups[0].update(lr=scheduled)  # noqa: B023
+        )
+        plain.step()
+        halved.remove()
+        back.remove()
+        reference.append(checksum(plain.model))
+    return {"sums": sums, "reference": reference, "from": checkpoint.step}
+
+
+def test_after_a_rollback_the_ranks_train_as_if_begun_from_that_checkpoint_bit_for_bit(tmp_path: Path) -> None:
+    said = run_ranks(goes_on_from_there, tmp_path)
+    first, second = said[0], said[1]
+    assert first["from"] == second["from"] in (10, 20)
+    assert len(first["sums"]) == 40 - first["from"]
+    assert first["sums"] == first["reference"]
+    assert second["sums"] == second["reference"] == first["sums"]
+
+
 def awkward_moments(rank: int, folder: Path) -> dict[str, Any]:
     """Not synchronous: couriers and delivery threads at work, a bad batch on one rank, and data of uneven length."""
     attachment.PATIENCE = Patience(check_seconds=6, values_seconds=1)

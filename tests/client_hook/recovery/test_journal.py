@@ -259,14 +259,14 @@ class FullDisk:
     is_full = False
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        real = journal_module.write_durably
+        real = journal_module.write_bytes_durably
 
         def write(*arguments: object) -> None:
             if self.is_full:
                 raise OSError(28, "No space left on device")
             real(*arguments)  # type: ignore[arg-type]
 
-        monkeypatch.setattr(journal_module, "write_durably", write)
+        monkeypatch.setattr(journal_module, "write_bytes_durably", write)
 
 
 @pytest.fixture

@@ -171,7 +171,7 @@ def test_on_a_full_disk_saving_is_told_as_failed_and_what_was_stored_stays(backg
     store.close()
 
 
-@pytest.mark.parametrize("failing", ["write_durably", "os.replace"])
+@pytest.mark.parametrize("failing", ["write_bytes_durably", "os.replace"])
 def test_a_failure_between_the_two_files_leaves_neither(
     failing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -221,7 +221,7 @@ if moment == "in the middle of the file":
         return real(self, block)
     directory._HashingFile.write = write
 elif moment == "before the manifest":
-    directory.write_durably = die
+    directory.write_bytes_durably = die
 elif moment == "before the renaming":
     directory.os = type("Dying", (), {"replace": die, "__getattr__": lambda self, name: getattr(os, name)})()
 elif moment == "before the folder is synced":

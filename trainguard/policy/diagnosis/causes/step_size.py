@@ -10,6 +10,13 @@ HEALTHY_UPDATE = 1e-3
 """Size of an update over the size of the parameter, per step, of a run that learns well (Karpathy's rule)."""
 TOO_LARGE = 5.0 * HEALTHY_UPDATE
 TOO_SMALL = 0.02 * HEALTHY_UPDATE
+EXPLODED = 10.0
+"""Times its healthy norm from where on a gradient has exploded and not only grown."""
+HARDLY = 2.0
+"""Times the former rate, below which a rising rate (a warm-up) explains no explosion."""
+STEADY = 1.05
+LEAST_WARM_UP = 100
+"""Steps; the shortest warm-up that is usual."""
 
 
 def rate_was_raised(symptoms: Symptoms) -> Hypothesis | None:
@@ -74,12 +81,14 @@ def warm_up_is_missing(symptoms: Symptoms) -> Hypothesis | None:
     if symptoms.set_up.schedulers is None and not symptoms.set_up.is_adaptive:
         return None
     no_schedule = symptoms.set_up.schedulers == ()
+    # Whoever warms up has a rising rate here; a single bad step before is no example of health either.
+    at_once = symptoms.incident.onset_step < LEAST_WARM_UP and (symptoms.growth("learning_rate") or 1.0) <= STEADY
     evidence = [f"It began at step {symptoms.incident.onset_step}, in the run's first stretch."]
     if no_schedule:
         evidence.append("No scheduler was attached, so the first steps were made at the full rate.")
     return Hypothesis(
         cause="warm_up_missing",
-        support="some" if no_schedule else "weak",
+        support="strong" if at_once else "some" if no_schedule else "weak",
         statement="There is no warm-up, or it is too short.",
         evidence=tuple(evidence),
         next_step="Raise the rate linearly from near 0 over the first 1 to 5 % of the steps (at least 100).",
@@ -109,14 +118,15 @@ def rate_is_too_high(symptoms: Symptoms) -> Hypothesis | None:
 
 
 def clipping_is_missing(symptoms: Symptoms) -> Hypothesis | None:
-    """One large gradient moved the weights far."""
+    """One large gradient moved the weights far. Where it grew tenfold and the rate hardly, the rate did not do it."""
     gradient, update = symptoms.growth("grad_norm"), symptoms.growth("update_ratio")
     if not symptoms.is_instability or gradient is None or gradient < 3:
         return None
     moved = update is not None and update >= 2
+    exploded = gradient >= EXPLODED and (symptoms.growth("learning_rate") or 1.0) < HARDLY
     return Hypothesis(
         cause="clipping_missing",
-        support="some" if moved else "weak",
+        support="strong" if exploded else "some" if moved else "weak",
         statement="The gradient grew and nothing held it back: clipping is missing or set too high.",
         evidence=known(
             symptoms.change("grad_norm", "The gradient norm"),
