@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Mapping, Sequence
-from statistics import median
 from typing import ClassVar, NamedTuple
 
 from pydantic import JsonValue
 
 from trainguard.detectors.base import Detector
-from trainguard.detectors.snapshot import State, flag_in, number_in, numbers_in, optional_number_in
+from trainguard.detectors.snapshot import State, flag_in, numbers_in, optional_number_in, whole_in
 from trainguard.detectors.watch import Watch
 from trainguard.wire import Finding, FindingKind
 
@@ -34,12 +33,16 @@ LARGEST = 1e100
 
 
 class Block(NamedTuple):
-    """Eight points: the last step, the median loss, the last norm of the parameters, the highest applied rate."""
+    """Eight points: their median loss; of the last one the step, the norm of the parameters and the applied rate."""
 
     step: float
     loss: float
     norm: float
     rate: float
+
+
+FIELDS = len(Block._fields)
+NORM = Block._fields.index("norm")
 
 
 class Overheating(Detector):
@@ -87,8 +90,7 @@ class Overheating(Detector):
         self._hotter = 1 + max(0.0, self.raised - 1) * self.strictness
 
     def _reset(self) -> None:
-        self._losses: list[float] = []
-        self._rate = 0.0
+        self._points = 0
         # Flat and packed: every run has these, and tuples of floats would be six times as large.
         self._blocks = array("d")
         self._first: float | None = None
@@ -98,28 +100,35 @@ class Overheating(Detector):
         """See `Detector.judge`."""
         if watch.resumed:
             self._rewind(watch.step)
-        norm, rate, loss = watch.signals.get("param_norm"), watch.rate, watch.loss_value
-        if norm is None or rate is None or loss is None or not watch.loss_seen or not 0 < norm < LARGEST:
+        self._points += 1
+        if self._points < BLOCK:
             return None
-        losses = self._losses
-        losses.append(loss)
-        if rate > self._rate:
-            self._rate = rate
-        if len(losses) < BLOCK:
+        # The watch keeps the last eight losses anyway.
+        losses = sorted([loss for loss in watch.levels if loss is not None])
+        norm, rate = watch.signals.get("param_norm", 0.0), watch.rate
+        if not 0 < norm < LARGEST or rate is None or len(losses) < BLOCK // 2:
             return None
-        level = min(max(median(losses), -LARGEST), LARGEST)
-        self._blocks.extend((watch.step, level, norm, min(self._rate, LARGEST)))
-        losses.clear()
-        self._rate = 0.0
-        del self._blocks[: -REMEMBERED * len(Block._fields)]
+        self._points = 0
+        middle = 0.5 * (losses[(len(losses) - 1) // 2] + losses[len(losses) // 2])
+        level = min(max(middle, -LARGEST), LARGEST)
+        blocks = self._blocks
+        blocks.extend((watch.step, level, norm, min(rate, LARGEST)))
+        if self._first is None:
+            self._first = level
+        if len(blocks) > FIELDS * REMEMBERED:
+            del blocks[:FIELDS]
+        # The norm alone is hardly ever so, and far cheaper to see than the rest.
+        since = max(0, len(blocks) - FIELDS * (WITHIN + 2 * WIDTH))
+        if min(blocks[since + NORM :: FIELDS]) > norm / self._swollen:
+            self._told = False
+            return None
         return self._look(watch)
 
     def _rewind(self, step: int) -> None:
         """Forget what an abandoned branch made."""
         kept = [block for block in self._remembered() if block.step < step]
         self._blocks = array("d", [number for block in kept for number in block])
-        self._losses.clear()
-        self._rate = 0.0
+        self._points = 0
         self._told = False
 
     def _remembered(self) -> list[Block]:
@@ -128,13 +137,12 @@ class Overheating(Detector):
 
     def _look(self, watch: Watch) -> Finding | None:
         blocks = self._remembered()
-        if self._first is None:
-            self._first = blocks[0].loss
+        first = blocks[0].loss if self._first is None else self._first
         then = self._before_it_grew(blocks)
         if then is None:
             self._told = False
             return None
-        if self._told or min(one.loss for one in blocks) > self._first - LEARNT * abs(self._first):
+        if self._told or min(one.loss for one in blocks) > first - LEARNT * abs(first):
             return None
         self._told = True
         before, newest = blocks[then], blocks[-1]
@@ -186,8 +194,7 @@ class Overheating(Detector):
     def memory(self) -> State:
         """See `Detector.memory`."""
         return {
-            "losses": [*self._losses],
-            "rate": self._rate,
+            "points": self._points,
             "blocks": [*self._blocks],
             "first": self._first,
             "told": self._told,
@@ -195,11 +202,11 @@ class Overheating(Detector):
 
     def load_memory(self, state: Mapping[str, JsonValue]) -> None:
         """See `Detector.load_memory`."""
-        losses, rate, blocks = numbers_in(state, "losses"), number_in(state, "rate"), numbers_in(state, "blocks")
-        if len(blocks) % len(Block._fields):
+        points, blocks = whole_in(state, "points"), numbers_in(state, "blocks")
+        if len(blocks) % FIELDS:
             raise ValueError(f"field 'blocks' of the saved state holds {len(blocks)} numbers, not four for each block")
         self._first, self._told = optional_number_in(state, "first"), flag_in(state, "told")
-        self._losses, self._rate, self._blocks = losses, rate, array("d", blocks)
+        self._points, self._blocks = points, array("d", blocks)
 
 
 def _level(blocks: Sequence[Block], first: int) -> float:
