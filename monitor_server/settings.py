@@ -61,6 +61,8 @@ class Settings(BaseModel):
     command_ttl_seconds: Seconds = 300.0
     silent_after_seconds: Seconds = 300.0
     """A running run that says nothing for so long is called silent."""
+    metrics_runs: Annotated[int, Field(ge=0, le=1_000_000)] = 2000
+    """Runs that /metrics tells of one by one; of more, those with an incident first, then the latest heard of."""
     metrics_forget_after_seconds: Seconds = 86_400.0
     """A silent run leaves /metrics after so long."""
     metrics_linger_seconds: Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)] = 600.0

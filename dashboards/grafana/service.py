@@ -100,7 +100,10 @@ def build() -> dashboard.Dashboard:
         chart(
             "Runs by state",
             "As the service knows them.",
-            [Query("max by (state) (trainguard_runs)", "{{state}}")],
+            [
+                Query("max by (state) (trainguard_runs)", "{{state}}"),
+                Query("max(trainguard_runs_left_out)", "without metrics of their own"),
+            ],
             stairs=True,
         ),
         chart(

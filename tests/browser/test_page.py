@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.story import Sender, healthy
@@ -109,10 +110,31 @@ def test_new_steps_appear_by_themselves(page: Page, sender: Sender) -> None:
     expect(page.locator(".facts")).to_contain_text("200 / 600")
     sender.train(trainer, [healthy(step) for step in range(200, 260)])
     expect(page.locator(".facts")).to_contain_text("260 / 600")
+
+
+def test_the_list_hears_of_new_steps_without_asking_again(page: Page, sender: Sender) -> None:
+    trainer = sender.healthy_run(run="going on")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if "/api/v1/runs?" in request.url else None)
     page.goto("/")
-    expect(page.locator(".run")).to_contain_text("260 / 600")
-    sender.train(trainer, [healthy(step) for step in range(260, 300)])
-    expect(page.locator(".run")).to_contain_text("300 / 600")
+    row = page.locator(".run")
+    expect(row).to_contain_text("200 / 600")
+    line = row.locator(".sparkline path").get_attribute("d")
+    for made in range(220, 560, 20):
+        before = len(asked)
+        sender.train(trainer, [healthy(step) for step in range(made - 20, made)])
+        expect(row).to_contain_text(f"{made} / 600", timeout=40_000)
+        if len(asked) == before:
+            break
+    else:
+        pytest.fail("the list was read anew for every step")
+    assert row.locator(".sparkline path").get_attribute("d") != line
+
+    # A run that is new, and one that ends, are told of at once: then the list is read again.
+    sender.healthy_run(run="another")
+    expect(page.locator(".run")).to_have_count(2, timeout=30_000)
+    sender.send(trainer.envelope(state="finished"))
+    expect(page.locator(".run").filter(has_text="going on")).to_contain_text("finished", timeout=30_000)
 
 
 def test_a_hidden_tab_asks_nothing_and_a_shown_one_asks_at_once(page: Page, sender: Sender) -> None:

@@ -80,6 +80,7 @@ class FakeTrainingExporter:
         self._seconds = Histogram("trainguard_envelope_seconds", "seconds", registry=registry)
         self._notifications = Counter("trainguard_notifications", "told", ("outcome",), registry=registry)
         self._runs = Gauge("trainguard_runs", "runs", ("state",), registry=registry)
+        Gauge("trainguard_runs_left_out", "without metrics of their own", registry=registry)
         Gauge("trainguard_build_info", "build", ("version",), registry=registry).labels("0.1.0").set(1)
         for run in (self.troubled, self.healthy):
             self._register(run)
@@ -177,4 +178,8 @@ def metric_names() -> set[str]:
     run = {f"trainguard_run_{name}" for name in (*GAUGES, "active_incidents", "decision_info")}
     run |= {f"trainguard_run_{name}_total" for name in ("findings", *COUNTERS)}
     service = {"trainguard_envelopes_total", "trainguard_envelope_seconds_bucket"}
-    return run | service | {"trainguard_notifications_total", "trainguard_runs", "trainguard_build_info"}
+    return (
+        run
+        | service
+        | {"trainguard_notifications_total", "trainguard_runs", "trainguard_runs_left_out", "trainguard_build_info"}
+    )

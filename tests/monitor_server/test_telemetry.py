@@ -102,6 +102,22 @@ async def test_a_healthy_run_has_few_series(door: Door) -> None:
     assert len(mine) == SERIES_OF_A_RUN
 
 
+async def test_of_too_many_runs_those_with_an_incident_are_told_and_then_the_latest(
+    settings: Settings, clock: Clock
+) -> None:
+    async with opened(settings.model_copy(update={"metrics_runs": 2}), clock) as door:
+        troubled, old, new = Trainer(), Trainer(), Trainer()
+        await door.diverge(troubled)
+        for trainer in (old, new):
+            clock.now += 10
+            await door.register(trainer)
+        page = await door.metrics()
+        assert [str(one.run_id) in page for one in (troubled, old, new)] == [True, False, True]
+        told = await samples(door)
+        assert told["trainguard_runs_left_out", frozenset()] == 1
+        assert told["trainguard_runs", frozenset({("state", "running")})] == 3
+
+
 async def test_a_remedy_that_failed_is_counted(door: Door) -> None:
     trainer = Trainer()
     receipt, _ = await door.diverge(trainer)
