@@ -15,7 +15,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from client_hook.coming_together import Together
-from client_hook.configuration import described
+from client_hook.configuration import described, tell_advice
 from client_hook.data_window import DataWindow
 from client_hook.delivery import HttpTransport, Outbox, Spool
 from client_hook.delivery.gathering import GatheringOutbox
@@ -56,7 +56,6 @@ from client_hook.signals import Senses
 from client_hook.signals.activations import modules_that_fit
 from client_hook.signals.shards import is_sharded
 from trainguard.policy import Playbook
-from trainguard.policy.diagnosis import advise
 from trainguard.wire import Acknowledgement, AttemptReport, RunDescription
 
 _logger = logging.getLogger("trainguard")
@@ -296,6 +295,7 @@ class _Assembly:
         senses = Senses(
             self._state.model,
             self._state.optimizers,
+            schedulers=self._state.schedulers,
             scaler=self._state.scaler,
             options=settings.senses,
             rate_factor=lambda: rate.factor,
@@ -397,7 +397,7 @@ class _Assembly:
             hook.detach()
             raise
         if not follows:
-            _tell_advice(description)
+            tell_advice(description)
         return hook
 
     def _begin(
@@ -485,13 +485,6 @@ class _Assembly:
             detectors=settings.detectors,
             playbook=_what_differs(settings.playbook) if settings.playbook else None,
         )
-
-
-def _tell_advice(description: RunDescription) -> None:
-    """What ``trainguard doctor`` would say of the set-up, once, in the trainer's own log."""
-    for advice in advise(description):
-        level = logging.WARNING if advice.weight == "warning" else logging.INFO
-        _logger.log(level, "set-up, %s: %s %s", advice.setting, advice.statement, advice.remedy)
 
 
 def _what_differs(playbook: Playbook) -> dict[str, Any]:

@@ -1,7 +1,8 @@
-"""What the hook sees of a training's set-up, for the run's description: read only, plain JSON values."""
+"""What the hook sees of a training's set-up, for the run's description and its doctor: plain JSON values."""
 
 from __future__ import annotations
 
+import logging
 import math
 import platform
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,11 @@ import torch
 from pydantic import JsonValue
 from torch import Tensor, nn
 from torch.optim import Optimizer
+
+from trainguard.policy.diagnosis import advise
+from trainguard.wire import RunDescription
+
+_logger = logging.getLogger("trainguard")
 
 GROUPS_DESCRIBED = 32
 
@@ -41,6 +47,15 @@ def described(
         "torch": torch.__version__,
         "python": platform.python_version(),
     }
+
+
+def tell_advice(description: RunDescription, *, known: RunDescription | None = None) -> None:
+    """What ``trainguard doctor`` would say of the set-up, in the trainer's own log; not again what was ``known``."""
+    said = () if known is None else advise(known)
+    for advice in advise(description):
+        if advice not in said:
+            level = logging.WARNING if advice.weight == "warning" else logging.INFO
+            _logger.log(level, "set-up, %s: %s %s", advice.setting, advice.statement, advice.remedy)
 
 
 def _optimizer(optimizer: Optimizer) -> dict[str, JsonValue]:

@@ -16,15 +16,18 @@ from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
 import torch
+from pydantic import JsonValue
 from torch import Tensor
 from torch.optim import Optimizer
 
+from client_hook.configuration import tell_advice
 from client_hook.delivery import EXIT_SECONDS, Outbox, Spool, Transport, Worker
 from client_hook.errors import AttachError, TrainingHalted
 from client_hook.following import FollowingBrain
 from client_hook.guard import Guard
 from client_hook.local_brain import Concern, LocalBrain, Standing
 from client_hook.outcome import StepOutcome
+from client_hook.practice import Practice
 from client_hook.ranks import Ranks
 from client_hook.ranks.finite import FlagLost, SharedFiniteness
 from client_hook.recovery.errors import CheckpointInvalid
@@ -114,6 +117,8 @@ class TrainingHook:
         self._clock = clock
         self._is_synchronous = synchronous
         self._rhythm = rhythm
+        # Rank 0 alone describes the run.
+        self._practice = Practice(rhythm) if isinstance(brain, LocalBrain) else None
         self._refuses = refuses
         self._called = threading.Event()
         self._ranks = ranks
@@ -153,7 +158,7 @@ class TrainingHook:
     def steps(self, total: int) -> Iterator[int]:
         """Yield the step to make, from where the run stands up to ``total`` (exclusive); goes back when told."""
         self._follows = True
-        self._worker.planned_steps(total)
+        self._worker.describe(total_steps=total)
         position = self._training.position
         while position.next_step < total and not self.is_closed:
             step, seen = position.next_step, position.data_step
@@ -276,6 +281,8 @@ class TrainingHook:
         with self._guard:
             if norm_type == 2.0:
                 self._senses.norm_seen(norm)
+                if self._practice is not None:
+                    self._practice.clipped_at(max_norm)
         return norm
 
     def batches(self, loader: Iterable[Batch]) -> Iterator[Batch]:
@@ -432,6 +439,8 @@ class TrainingHook:
         self._rhythm.observed()
         if loss is None and self._accumulated:
             loss = sum(self._accumulated) / len(self._accumulated)
+        if self._practice is not None:
+            self._practice.observed(len(self._accumulated))
         self._accumulated = []
         if self._training.rate.scale != 1.0:
             signals.setdefault("lr_scale", self._training.rate.scale)
@@ -455,8 +464,22 @@ class TrainingHook:
         self._pending = None
         values = self._senses.read(reading)
         self._outbox.put(Observation(attempt, step, observed_at, values))
+        if self._practice is not None:
+            seen = self._practice.measured(values)
+            if seen is not None:
+                self._practice = None
+                self._describe_further(seen)
         for remark in self._senses.take_remarks():
             self._say(remark, attempt, step)
+
+    def _describe_further(self, seen: dict[str, JsonValue]) -> None:
+        """Let service and diagnosis know, and say what there is to say about it."""
+        before = self._description
+        self._description = before.model_copy(update={"config": {**before.config, **seen}})
+        self._worker.describe(config=self._description.config)
+        if isinstance(self._brain, LocalBrain):
+            self._brain.describe(self._description)
+        tell_advice(self._description, known=before)
 
     def _say(self, remark: str, attempt: int, step: int) -> None:
         """In the log, and to the service as a finding: what it says cannot travel as a number."""

@@ -149,6 +149,10 @@ class LocalBrain:
         """What policy remembers; never rewound."""
         return self._memory
 
+    def describe(self, description: RunDescription) -> None:
+        """More has become known of how the run is set up."""
+        self._description = description
+
     def heard(self, receipt: Receipt) -> None:
         """A receipt renews the server's lease; what the server has adopted is followed there from now on."""
         self._lease_until = self._clock() + receipt.lease_seconds

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
@@ -61,6 +61,12 @@ class GatheringOutbox(Outbox):
             self._table.wait(0.02)
         items += self._said()
         return items
+
+    def portions(self, size: int) -> Iterator[list[Item]]:
+        """The same at once: what is held back is not folded."""
+        items = self.take()
+        if items:
+            yield items
 
     def close(self) -> None:
         """The training has ended: from now on `take` gives everything, after waiting a moment."""

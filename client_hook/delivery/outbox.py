@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Union
 
+from client_hook.delivery.folding import folded, numbers_in, unfolded
 from client_hook.delivery.forking import make_inert_after_fork
 from trainguard.wire import (
     Acknowledgement,
@@ -33,13 +34,20 @@ Item = Union[
 """What an outbox holds: messages of the wire, and opaque marks that stay in the process."""
 
 
+LOOSE_NUMBERS = 4_096
+"""So many (in 256 observations of 16 signals) wait as they came; who puts further ones folds them, in a microsecond."""
+
+MOST_NUMBERS = 64_000
+"""In the observations that wait: 4,000 with 16 signals each, or 320 with 200; 512 KiB of them."""
+
+
 class Outbox:
     """An ordered, bounded queue between two threads.
 
-    When more than ``max_observations`` observations wait, the *oldest observations* are dropped and counted.
-    Everything else (acknowledgements, findings, checkpoints, attempts…) has its own, generous bound, so no
-    flood of observations can push it out; at that bound the oldest evaluation or other report goes, counted
-    too. The default of 4,000 observations is about 5 MiB.
+    When more than ``max_observations`` observations wait, or more than ``max_numbers`` signals in them, the *oldest
+    observations* are dropped and counted. Everything else (acknowledgements, findings, checkpoints, attempts…) has
+    its own, generous bound, so no flood of observations can push it out; at that bound the oldest evaluation or other
+    report goes, counted too. What waits beyond ``loose_numbers`` is folded: 4,000 observations are 1.2 MiB.
 
     >>> outbox = Outbox(max_observations=2)
     >>> for step in range(3):
@@ -49,8 +57,19 @@ class Outbox:
     (['mark 0', 1, 'mark 1', 2, 'mark 2'], 1)
     """
 
-    def __init__(self, max_observations: int = 4_000, max_reports: int = 10_000) -> None:
-        for name, bound in (("max_observations", max_observations), ("max_reports", max_reports)):
+    def __init__(
+        self,
+        max_observations: int = 4_000,
+        max_reports: int = 10_000,
+        *,
+        max_numbers: int = MOST_NUMBERS,
+        loose_numbers: int = LOOSE_NUMBERS,
+    ) -> None:
+        for name, bound in (
+            ("max_observations", max_observations),
+            ("max_reports", max_reports),
+            ("max_numbers", max_numbers),
+        ):
             if bound < 1:
                 raise ValueError(f"{name} is {bound}; it must be at least 1")
         self.max_observations = max_observations
@@ -59,8 +78,11 @@ class Outbox:
         """Observations dropped so far, in all."""
         self.reports_lost = 0
         """Other messages dropped so far, in all; 0 unless the bound of reports was reached."""
+        self._max_numbers = max_numbers
+        self._loose_numbers = loose_numbers
         self._observations: deque[tuple[int, Item]] = deque()
         self._reports: deque[tuple[int, Item]] = deque()
+        self._numbers = 0
         self._next = 0
         self._lock = threading.Lock()
         self._is_inert = False
@@ -73,10 +95,10 @@ class Outbox:
             return
         with self._lock:
             if type(item) is Observation:
-                self._observations.append((self._next, item))
-                if len(self._observations) > self.max_observations:
-                    self._observations.popleft()
-                    self.observations_lost += 1
+                numbers = self._numbers = self._numbers + len(item.signals)
+                self._observations.append((self._next, item if numbers <= self._loose_numbers else folded(item)))
+                if numbers > self._max_numbers or len(self._observations) > self.max_observations:
+                    self._drop_oldest()
             else:
                 self._reports.append((self._next, item))
                 if len(self._reports) > self.max_reports:
@@ -96,31 +118,47 @@ class Outbox:
 
         The order is that of `put`: what stands after the last item taken stays, whatever its kind.
         """
-        with self._lock:
-            if max_observations is None and max_reports is None:
+        return [unfolded(item) for item in self.take_folded(max_observations, max_reports)]
+
+    def take_folded(self, max_observations: int | None = None, max_reports: int | None = None) -> list[Item]:
+        """The same as it is kept, for who keeps it on."""
+        if max_observations is None and max_reports is None:
+            # Merging is not to hold up who puts.
+            with self._lock:
                 observations, self._observations = self._observations, deque()
                 reports, self._reports = self._reports, deque()
-                limits = (len(observations), len(reports))
-            else:
-                observations, reports = self._observations, self._reports
-                limits = (
-                    len(observations) if max_observations is None else max_observations,
-                    len(reports) if max_reports is None else max_reports,
-                )
-                return _merge(observations, reports, *limits)
-        return _merge(observations, reports, *limits)
+                self._numbers = 0
+            return _merge(observations, reports, len(observations), len(reports))
+        with self._lock:
+            observations, reports = self._observations, self._reports
+            items = _merge(
+                observations,
+                reports,
+                len(observations) if max_observations is None else max_observations,
+                len(reports) if max_reports is None else max_reports,
+            )
+            self._numbers -= sum(map(numbers_in, items))
+        return items
+
+    def portions(self, size: int) -> Iterator[list[Item]]:
+        """`take` everything, but never more than ``size`` items of it unfolded at a time."""
+        items = deque(self.take_folded())
+        while items:
+            yield [unfolded(items.popleft()) for _ in range(min(size, len(items)))]
 
     def put_back(self, items: Sequence[Item]) -> None:
-        """Put what was taken back before everything that waits; at the bound the oldest observations go, counted."""
+        """Put what was taken back before everything that waits; at the bounds the oldest observations go, counted."""
         with self._lock:
             firsts = [queue[0][0] for queue in (self._observations, self._reports) if queue]
             number = min(firsts, default=self._next)
             for item in reversed(items):
                 number -= 1
-                (self._observations if type(item) is Observation else self._reports).appendleft((number, item))
-            while len(self._observations) > self.max_observations:
-                self._observations.popleft()
-                self.observations_lost += 1
+                if type(item) is Observation:
+                    self._observations.appendleft((number, folded(item)))
+                    self._numbers += len(item.signals)
+                else:
+                    self._reports.appendleft((number, item))
+            self._drop_oldest()
 
     def wake_at(self, observations: int, wake: Callable[[], None]) -> None:
         """Call ``wake`` (from the putting thread; it must be quick) when so many observations wait."""
@@ -136,7 +174,13 @@ class Outbox:
         """The parent's worker may hold the lock at the moment of the fork, and here nobody would release it."""
         self._is_inert = True
         self._lock = threading.Lock()
-        self._observations, self._reports = deque(), deque()
+        self._observations, self._reports, self._numbers = deque(), deque(), 0
+
+    def _drop_oldest(self) -> None:
+        waiting = self._observations
+        while len(waiting) > self.max_observations or (self._numbers > self._max_numbers and len(waiting) > 1):
+            self._numbers -= numbers_in(waiting.popleft()[1])
+            self.observations_lost += 1
 
 
 def _merge(

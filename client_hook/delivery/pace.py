@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 
 
@@ -10,10 +11,11 @@ class Pace:
 
     While the service answers, an envelope is due every ``flush_seconds`` of its last receipt, or at once after
     `hurry`. While it does not, the waits grow 0.5, 1, 2, 4, 8, 15, 15 … seconds, and no hurry shortens them: a
-    service that is down, or asks for patience, is not to be stormed by the runs that worry most.
+    service that is down, or asks for patience, is not to be stormed by the runs that worry most. Each is shortened by
+    up to a half, as ``chance`` (0 to 1) has it, so that a thousand runs that lost it together do not come together.
 
     >>> time = [100.0]
-    >>> pace = Pace(lambda: time[0])
+    >>> pace = Pace(lambda: time[0], chance=lambda: 1.0)
     >>> pace.seconds_until_due()
     0.0
     >>> pace.succeeded(flush_seconds=2.0)
@@ -36,8 +38,10 @@ class Pace:
     SLOW_RETRY_SECONDS = 60.0
     """Where a person must do something first: a wrong token, a refused description."""
 
-    def __init__(self, now: Callable[[], float]) -> None:
+    def __init__(self, now: Callable[[], float], chance: Callable[[], float] | None = None) -> None:
         self._now = now
+        # A stream of our own: the training may draw from Python's.
+        self._chance = chance or random.Random().random
         self._flush_at = float("-inf")
         self._not_before = float("-inf")
         self._retry_seconds = self.FIRST_RETRY_SECONDS
@@ -61,7 +65,7 @@ class Pace:
 
     def failed(self) -> None:
         """No receipt: wait twice as long as last time, up to the longest wait."""
-        self.hold(self._retry_seconds)
+        self.hold(self._retry_seconds * (1 + self._chance()) / 2)
         self._retry_seconds = min(2 * self._retry_seconds, self.LONGEST_RETRY_SECONDS)
 
     def hold(self, seconds: float) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 
 from pydantic import ValidationError
 
+from client_hook.delivery.folding import Folded, folded, unfolded
 from client_hook.delivery.outbox import Item, Outbox
 from client_hook.delivery.packing import MAX_OBSERVATIONS, MAX_REPORTS, Addressee, pack
 from trainguard.wire import Envelope, Observation, RunState
@@ -45,7 +46,8 @@ class Parcels:
         self.reports_refused = 0
         self._to = to
         self._drop = drop
-        self._waiting = Outbox(max_observations, max_reports)
+        # All of it folded, under way and in parts as well: a service may be away for days.
+        self._waiting = Outbox(max_observations, max_reports, loose_numbers=0)
         self._parts: deque[list[Item]] = deque()
         self._underway: Envelope | None = None
         self._items: list[Item] = []
@@ -59,7 +61,7 @@ class Parcels:
 
     def add_first(self, messages: list[Item]) -> None:
         """Let these go next, in an envelope of their own behind the one under way."""
-        self._put_first(messages)
+        self._put_first([folded(item) if type(item) is Observation else item for item in messages])
 
     @property
     def is_empty(self) -> bool:
@@ -89,7 +91,7 @@ class Parcels:
     def take(self) -> list[Item]:
         """Give away the oldest that wait, as many as fit an envelope for the spool; none under way."""
         if self._parts:
-            return self._parts.popleft()
+            return [unfolded(item) for item in self._parts.popleft()]
         return self._waiting.take(min(self._observations_per_envelope, self.SPOOLED_OBSERVATIONS), MAX_REPORTS)
 
     def put_back(self, items: list[Item]) -> None:
@@ -118,6 +120,7 @@ class Parcels:
         """
         if self._underway is None:
             self._items = self._items or self._next_items()
+            items = [unfolded(item) for item in self._items]
             unsound: set[int] = set()
 
             def leave_out(row: Observation, error: ValidationError) -> None:
@@ -125,7 +128,7 @@ class Parcels:
                 self._drop(row, error)
 
             self._underway = pack(
-                self._items,
+                items,
                 self._to,
                 sequence=self.sequence,
                 sent_at=sent_at,
@@ -137,7 +140,7 @@ class Parcels:
             )
             if unsound:
                 self.observations_refused += len(unsound)
-                self._items = [item for item in self._items if id(item) not in unsound]
+                self._items = [kept for kept, item in zip(self._items, items) if id(item) not in unsound]
         return self._underway
 
     def receipted(self) -> None:
@@ -161,24 +164,24 @@ class Parcels:
         self._renumber()
         self._refusals += 1
         if too_large:
-            rows = sum(type(item) is Observation for item in items)
+            rows = sum(map(_is_row, items))
             self._observations_per_envelope = max(self.FEWEST_OBSERVATIONS, rows // 2)
         if len(items) > 1 and self._refusals <= self.MAX_REFUSALS:
             self._put_first(items[: len(items) // 2], items[len(items) // 2 :])
             return []
-        dropped = [item for item in items if len(items) == 1 or type(item) is Observation]
-        reports = [item for item in items if len(items) > 1 and type(item) is not Observation]
+        dropped = [item for item in items if len(items) == 1 or _is_row(item)]
+        reports = [item for item in items if len(items) > 1 and not _is_row(item)]
         self._put_first(reports[: len(reports) // 2], reports[len(reports) // 2 :])
-        lost = sum(type(item) is Observation for item in dropped)
+        lost = sum(map(_is_row, dropped))
         self.observations_refused += lost
         self.reports_refused += len(dropped) - lost
-        return dropped
+        return [unfolded(item) for item in dropped]
 
     def _next_items(self) -> list[Item]:
         if self._parts:
             return self._parts.popleft()
         self._refusals = 0
-        return self._waiting.take(self._observations_per_envelope, MAX_REPORTS)
+        return self._waiting.take_folded(self._observations_per_envelope, MAX_REPORTS)
 
     def _put_first(self, *parts: list[Item]) -> None:
         self._parts.extendleft(part for part in reversed(parts) if part)
@@ -190,3 +193,7 @@ class Parcels:
 
     def _forget(self) -> None:
         self._underway, self._items, self._is_in_doubt = None, [], False
+
+
+def _is_row(item: Item) -> bool:
+    return type(item) is Observation or type(item) is Folded

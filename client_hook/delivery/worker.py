@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import UUID, uuid4
 
 from pydantic import ValidationError
@@ -41,6 +41,9 @@ JUDGE_EVERY_SECONDS = 0.1
 
 JUDGE_AT_OBSERVATIONS = 64
 """A fast loop does not wait for that: small helpings, because judging shares the interpreter with the training."""
+
+JUDGED_AT_A_TIME = 256
+"""Of what has piled up behind a slow service: so much is unfolded at a time."""
 
 EXIT_SECONDS = 2.0
 """The most that an interpreter waits for us at its exit where nobody called ``close``."""
@@ -104,8 +107,8 @@ class Worker:
 
     An envelope is sent, the same object again and again, until it is receipted: at least once, and because
     the service knows ``(run, sender, sequence)``, exactly once in effect. However long the service is away,
-    what waits is bounded by the outbox's bounds twice over (before and after judging) and one envelope. With a
-    ``spool``, what waits while the service does not answer goes to disk every ``SPILL_EVERY_SECONDS``, and what is
+    what waits is bounded by the outbox's bounds twice over (before and after judging) and one envelope, a few MiB. With
+    a ``spool``, what waits while the service does not answer goes to disk every ``SPILL_EVERY_SECONDS``, and what is
     undelivered at the end stays there for the next process.
 
     ``clock`` is the wall clock that stamps envelopes, ``monotonic`` the one that paces them.
@@ -205,10 +208,10 @@ class Worker:
         self._is_hurried = True
         self._woken.set()
 
-    def planned_steps(self, total: int) -> None:
-        """Let the service know how many optimizer steps are planned, with the next envelope."""
-        if total != self._description.total_steps:
-            self._description = self._description.model_copy(update={"total_steps": total})
+    def describe(self, **told: Any) -> None:
+        """Let the service know more of the run (fields of its description), before the next envelope."""
+        if any(getattr(self._description, name) != value for name, value in told.items()):
+            self._description = self._description.model_copy(update=told)
 
     def exchange(self) -> None:
         """One whole round on the caller's thread: judge, send everything, receive. Never together with `start`.
@@ -321,9 +324,10 @@ class Worker:
     # -- one round ----------------------------------------------------------------------------------------------
 
     def _judge(self) -> None:
-        items = self._outbox.take()
-        if not items:
-            return
+        for items in self._outbox.portions(JUDGED_AT_A_TIME):
+            self._judge_these(items)
+
+    def _judge_these(self, items: list[Item]) -> None:
         messages: Sequence[WireModel] = ()
         flush_now = False
         try:

@@ -40,6 +40,11 @@ class ScheduleRhythm:
                 for now, updated, before in zip(counts, self._at_update, former)
             ]
 
+    @property
+    def counts(self) -> list[int | None]:
+        """How often each scheduler had advanced at the last ``observe``; ``None`` for one that does not count."""
+        return self._at_observe
+
     def still_to_come(self) -> list[bool]:
         """For each scheduler, whether the loop steps it once per step, and after ``observe``."""
         return list(self._still_to_come)

@@ -43,6 +43,8 @@ class Watched:
     options: SenseOptions = field(default_factory=SenseOptions)
     rate_factor: Callable[[], float] = lambda: 1.0
     """What the scheduled rates are multiplied by at this update."""
+    schedulers: Sequence[object] = ()
+    """Whatever was given to ``attach`` as such."""
     samples: dict[int, ParameterSample] = field(default_factory=dict)
     """By ``id(optimizer)``: the sampled parameters, before and after this step's update."""
     remarks: list[str] = field(default_factory=list)

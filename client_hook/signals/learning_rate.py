@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from client_hook.signals.announced import AnnouncedRates
 from client_hook.signals.base import Signal, Watched
 
 MAX_GROUPS = 16
@@ -22,26 +23,36 @@ class LearningRate(Signal):
     ``effective_learning_rate/k`` is what group ``k`` was updated with: the scheduled rate times the multiplier,
     a second warm-up included. Put out only where it says more than ``learning_rate`` does: with several groups
     (counted through all optimizers, the first 16) or with a multiplier in force.
+
+    ``announced_learning_rate`` is what the scheduler says of a group that has another rate, which then stands beside
+    it as ``unannounced_learning_rate`` (`AnnouncedRates`); neither is there where all groups follow.
     """
 
     names: ClassVar[tuple[str, ...]] = (
         "learning_rate",
         *(f"effective_learning_rate/{index}" for index in range(MAX_GROUPS)),
+        "announced_learning_rate",
+        "unannounced_learning_rate",
     )
 
     def __init__(self, watched: Watched) -> None:
         super().__init__(watched)
         self._rates: dict[int, list[Tensor | float]] = {}
         self._factor = 1.0
+        self._announced = AnnouncedRates(watched.schedulers) if watched.schedulers else None
+        self._difference: tuple[float, float] | None = None
 
     def before_update(self, optimizer: Optimizer) -> None:
         """Read this optimizer's rates."""
-        self._rates[id(optimizer)] = _rates_of(optimizer)
+        rates = self._rates[id(optimizer)] = _rates_of(optimizer)
         self._factor = self.watched.rate_factor()
+        if self._announced is not None:
+            self._difference = self._difference or self._announced.difference(optimizer, rates)
 
     def collect(self) -> dict[str, Tensor | float]:
         """Where no optimizer was stepped (a scaler skipped it), the rates that stand now."""
         stepped, self._rates = self._rates, {}
+        difference, self._difference = self._difference, None
         if not stepped:
             standing: list[Tensor | float] = []
             for optimizer in self.watched.optimizers:
@@ -51,6 +62,8 @@ class LearningRate(Signal):
         if not every:
             return {}
         values = {"learning_rate": _maximum(every)}
+        if difference is not None:
+            values["announced_learning_rate"], values["unannounced_learning_rate"] = difference
         if len(self.watched.optimizers) > 1 or len(every) > 1 or self._factor != 1.0:
             index = 0
             for optimizer in self.watched.optimizers:

@@ -62,6 +62,7 @@ class Senses:
         model: nn.Module,
         optimizers: Sequence[Optimizer],
         *,
+        schedulers: Sequence[object] = (),
         scaler: Any | None = None,
         clock: Callable[[], float] = time.perf_counter,
         options: SenseOptions | None = None,
@@ -69,7 +70,14 @@ class Senses:
         sharded_over: int | None = None,
     ) -> None:
         self.watched = Watched(
-            model, tuple(optimizers), scaler, clock, options or SenseOptions(), rate_factor, sharded_over=sharded_over
+            model,
+            tuple(optimizers),
+            scaler,
+            clock,
+            options or SenseOptions(),
+            rate_factor,
+            schedulers=schedulers,
+            sharded_over=sharded_over,
         )
         self.signals: tuple[Signal, ...] = tuple(signal(self.watched) for signal in SIGNALS)
         self._gradient_norm = self._find(GradientNorm)

@@ -20,6 +20,8 @@ END = 0.02
 """Share of the highest rate from which a schedule may step down to zero."""
 STEADY = 1.02
 """A rate that rose by more than this from the last point to this one may be in a warm-up."""
+OWN_WAY = 64
+"""Points for which a rate that nobody announced may stand still and yet be a schedule of the loop's own."""
 SAME = 1.01
 """Rates this much apart are the same rate: float32 on one side, float64 on the other."""
 
@@ -29,10 +31,11 @@ class LearningRate(Detector):
 
     A rate below zero or that is no number is a warning at once; a rate of exactly zero after ``patience`` points,
     because a schedule may touch zero at its ends (where it came down to it step by step, a line is enough); one that
-    differs from ``announced_learning_rate`` (what the scheduler last set, sent where it is known) after ``patience``
-    points too: somebody else writes the rate. A jump to ``jump`` times the highest rate of a run whose rate had
-    settled is worth a line (``info``): a second stage may mean it, and where it does harm the loss says so, with this
-    step as its onset.
+    stands still while ``announced_learning_rate`` says another (what the scheduler last set; the hook sends it with
+    ``unannounced_learning_rate``, the rate of that group, where they differ) after ``patience`` points too: somebody
+    else writes the rate. If it goes on changing, the loop has a schedule of its own over the scheduler's (a warm-up by
+    hand), and nothing is said. A jump to ``jump`` times the highest rate of a run whose rate had settled is worth a
+    line (``info``): a second stage may mean it, and where it does harm the loss says so, with this step as its onset.
 
     `UpdateRatio` is the better choice for a rate that is too high or too low for the model.
 
@@ -57,6 +60,8 @@ class LearningRate(Detector):
         self._senseless = Streak()
         self._zero = Streak()
         self._foreign = Streak()
+        self._own_way = Streak(calm_after=OWN_WAY)
+        self._unannounced = 0.0
         self._highest = 0.0
         self._last = 0.0
         self._settled = 0
@@ -67,7 +72,7 @@ class LearningRate(Detector):
         if rate is None:
             return None
         if watch.resumed:
-            for streak in (self._senseless, self._zero, self._foreign):
+            for streak in (self._senseless, self._zero, self._foreign, self._own_way):
                 streak.reset()
             self._settled = 0
         is_sane = 0 <= rate < inf
@@ -86,8 +91,10 @@ class LearningRate(Detector):
                 return self._report(watch, self._zero, rate, many, severity="info" if is_end else "warning")
             return None
         announced = watch.signals.get("announced_learning_rate")
-        if announced is not None or self._foreign.count:
-            return self._compare(watch, rate, announced)
+        if announced is not None or self._foreign.count or self._own_way.count:
+            finding = self._compare(watch, rate, announced)
+            if finding is not None:
+                return finding
         if rate <= STEADY * self._last and rate <= self._highest:
             self._last = rate
             self._settled += 1
@@ -95,12 +102,19 @@ class LearningRate(Detector):
         return self._judge_jump(watch, rate)
 
     def _compare(self, watch: Watch, rate: float, announced: float | None) -> Finding | None:
-        differs = announced is not None and not (rate <= SAME * announced and announced <= SAME * rate)
-        self._foreign.add(watch.step, differs)
+        found = watch.signals.get("unannounced_learning_rate")
+        differs = announced is not None
+        if found is not None and isfinite(found):
+            rate = found  # who compared them did it to the last digit
+        else:
+            differs = announced is not None and not (rate <= SAME * announced and announced <= SAME * rate)
+        before, self._unannounced = self._unannounced, rate if differs else 0.0
+        self._own_way.add(watch.step, differs and before not in (0.0, rate))
+        self._foreign.add(watch.step, differs and not self._own_way.count)
         if announced is None or not self._foreign.is_due(self.patience):
             return None
         sentence = (
-            f"The learning rate is {rate:.4g} where the scheduler says {announced:.4g}: something else writes the rate."
+            f"The learning rate is {rate:.6g} where the scheduler says {announced:.6g}: something else writes the rate."
         )
         return self._report(watch, self._foreign, rate, sentence, announced_learning_rate=announced)
 
@@ -150,6 +164,8 @@ class LearningRate(Detector):
             "senseless": self._senseless.state_dict(),
             "zero": self._zero.state_dict(),
             "foreign": self._foreign.state_dict(),
+            "own_way": self._own_way.state_dict(),
+            "unannounced": self._unannounced,
             "highest": self._highest,
             "last": self._last,
             "settled": self._settled,
@@ -161,4 +177,9 @@ class LearningRate(Detector):
         self._senseless.load_state_dict(mapping_in(state, "senseless"))
         self._zero.load_state_dict(mapping_in(state, "zero"))
         self._foreign.load_state_dict(mapping_in(state, "foreign"))
+        # These came later: a state of before has none of them.
+        self._own_way.reset()
+        if "own_way" in state:
+            self._own_way.load_state_dict(mapping_in(state, "own_way"))
+        self._unannounced = number_in(state, "unannounced") if "unannounced" in state else 0.0
         self._highest, self._last, self._settled = highest, last, settled

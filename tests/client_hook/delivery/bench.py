@@ -44,9 +44,9 @@ class Bench:
     receipts: list[Receipt]
     judged: list[Item] = field(default_factory=list)
 
-    def observe(self, *steps: int, attempt: int = 0) -> None:
+    def observe(self, *steps: int, attempt: int = 0, **signals: float) -> None:
         for step in steps:
-            self.outbox.put(observation(step, attempt))
+            self.outbox.put(observation(step, attempt, **signals))
 
     def said(self, words: str) -> int:
         return sum(words in complaint for complaint in self.complaints)
@@ -66,10 +66,9 @@ def bench(
     outbox, standing = Outbox(max_observations, max_reports), Standing()
     complaints: list[str] = []
     receipts: list[Receipt] = []
-    judged: list[Item] = []
 
     def judge(items: list[Item]) -> tuple[Sequence[WireModel], bool]:
-        judged.extend(items)
+        made.judged.extend(items)
         return on_items(items)
 
     worker = Worker(
@@ -85,7 +84,8 @@ def bench(
         clock=lambda: 1000.0,
         monotonic=monotonic,
     )
-    return Bench(worker, outbox, standing, complaints, receipts, judged)
+    made = Bench(worker, outbox, standing, complaints, receipts)
+    return made
 
 
 class Leaps:

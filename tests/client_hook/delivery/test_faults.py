@@ -150,7 +150,7 @@ def test_closing_a_synchronous_worker_keeps_to_its_time(fault: Fault) -> None:
     with serving() as service:
         on_bench = bench(HttpTransport(service.url))
         on_bench.worker.exchange()
-        on_bench.worker.planned_steps(10)  # so that there is something to register as well
+        on_bench.worker.describe(total_steps=10)  # so that there is something to register as well
         on_bench.standing.run_state = "finished"
         service.fault = lambda exchange: fault
         began = time.monotonic()

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import math
 import statistics
 import threading
 import time
+from typing import Any
 
 import pytest
 
@@ -60,6 +62,43 @@ def test_nothing_is_lost_or_doubled_between_two_threads() -> None:
         steps += [item.step for item in taken if isinstance(item, Observation)]
     thread.join()
     assert steps == list(range(20_000))
+
+
+def test_what_is_folded_comes_out_as_it_went_in() -> None:
+    outbox = Outbox(loose_numbers=2)
+    odd: list[Any] = [
+        observation(0, loss=1.0, grad_norm=math.inf),
+        observation(1, attempt=3, loss=-0.0, other=5e-324),
+        acknowledgement(1),
+        Observation(0, 2, 7.5, {}),
+        Observation(0, 3, 7.5, {"loss": "no number"}),  # type: ignore[dict-item]
+        observation(4, **{f"grad_norm/layer.{index}": index / 3 for index in range(200)}),
+    ]
+    outbox.extend(odd)
+    assert outbox.take() == odd
+    outbox.put(observation(5, loss=math.nan))
+    outbox.extend(odd)
+    portions = list(outbox.portions(4))
+    assert [len(portion) for portion in portions] == [4, 3]
+    assert math.isnan(portions[0][0].signals["loss"])
+    assert [item for portion in portions for item in portion][1:] == odd
+    outbox.put(observation(9))
+    outbox.put_back(odd)
+    assert outbox.take() == [*odd, observation(9)]
+    assert outbox.observations_lost == 0
+
+
+def test_wide_observations_are_bounded_by_their_numbers() -> None:
+    outbox = Outbox(max_numbers=1_000)
+    wide: dict[str, Any] = {f"grad_norm/layer.{index}": 1.0 for index in range(200)}
+    outbox.extend(observation(step, **wide) for step in range(20))
+    outbox.put(observation(20, **{f"{index}": 1.0 for index in range(2_000)}))
+    assert [item.step for item in outbox.take() if isinstance(item, Observation)] == [20]
+    outbox.extend(observation(step, **wide) for step in range(20))
+    assert [item.step for item in outbox.take(3, 0) if isinstance(item, Observation)] == [15, 16, 17]
+    outbox.extend(observation(step, **wide) for step in range(20, 23))
+    assert [item.step for item in outbox.take() if isinstance(item, Observation)] == [18, 19, 20, 21, 22]
+    assert outbox.observations_lost == 20 + 15
 
 
 def test_putting_costs_the_training_thread_less_than_twenty_microseconds() -> None:

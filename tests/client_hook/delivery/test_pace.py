@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import random
+from collections import Counter
+
 from client_hook.delivery.pace import Pace
 
 
@@ -11,13 +14,27 @@ class Clock:
 
 
 def test_a_receipt_ends_the_growing_waits() -> None:
-    pace = Pace(Clock())
+    pace = Pace(Clock(), chance=lambda: 1.0)
     for _ in range(5):
         pace.failed()
     pace.succeeded(flush_seconds=2.0)
     assert not pace.is_failing
     pace.failed()
     assert pace.seconds_until_due() == Pace.FIRST_RETRY_SECONDS
+
+
+def test_runs_that_lost_the_service_together_come_back_one_by_one() -> None:
+    random.seed(5)
+    before = random.getstate()
+    paces = [Pace(Clock()) for _ in range(1_000)]
+    for _ in range(6):
+        for pace in paces:
+            pace.failed()
+    waits = sorted(pace.seconds_until_due() for pace in paces)
+    assert Pace.LONGEST_RETRY_SECONDS / 2 <= waits[0] < waits[-1] <= Pace.LONGEST_RETRY_SECONDS
+    per_second = Counter(int(wait) for wait in waits)
+    assert max(per_second.values()) < 250
+    assert random.getstate() == before, "Python's own stream is the training's"
 
 
 def test_after_the_wait_the_envelope_is_due_whatever_the_service_had_asked_for_before() -> None:

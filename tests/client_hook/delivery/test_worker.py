@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
+import itertools
 import math
 import threading
 import time
-from collections.abc import Callable, Sequence
+import tracemalloc
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 from uuid import UUID
 
@@ -92,8 +95,8 @@ def test_planned_steps_travel_with_one_more_registration() -> None:
     transport = MemoryTransport(Answers())
     on_bench = bench(transport)
     on_bench.worker.exchange()
-    on_bench.worker.planned_steps(500)
-    on_bench.worker.planned_steps(500)
+    on_bench.worker.describe(total_steps=500)
+    on_bench.worker.describe(total_steps=500)
     on_bench.worker.exchange()
     on_bench.worker.exchange()
     assert [description.total_steps for description in transport.descriptions] == [None, 500]
@@ -149,6 +152,7 @@ def test_between_two_attempts_it_waits_as_long_as_the_reason_asks_for(error: Tra
     now = [0.0]
     answers = Answers(error)
     on_bench = bench(MemoryTransport(answers), monotonic=lambda: now[0])
+    on_bench.worker._pace._chance = lambda: 1.0
     on_bench.observe(0)
     on_bench.worker.exchange()
     on_bench.worker.wake()
@@ -392,6 +396,44 @@ def test_memory_is_bounded_however_long_the_service_is_away() -> None:
     assert status.observations_lost == 20_000 - 50 - 100
     assert status.reports_lost > 0
     assert on_bench.said("were dropped so far") > 0
+
+
+class KeepsNothing(list[Item]):
+    """A record that is not measured with what it records."""
+
+    def extend(self, items: Iterable[Item]) -> None:
+        """Let go of them."""
+
+
+def test_while_the_service_is_away_memory_is_small_and_does_not_grow() -> None:
+    def away(envelope: Envelope) -> Receipt:
+        raise Unreachable("down")
+
+    on_bench = bench(MemoryTransport(away), max_observations=2_000, monotonic=Leaps())
+    on_bench.judged = KeepsNothing()
+    names = [f"signal_{index}" for index in range(14)]
+    steps = itertools.count()
+
+    def train(exchanges: int) -> int:
+        for _ in range(exchanges):
+            for step in itertools.islice(steps, 250):
+                on_bench.observe(step, **dict.fromkeys(names, step / 7))
+            on_bench.worker.exchange()
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0]
+
+    train(1)
+    tracemalloc.start()
+    try:
+        full = train(12)
+        later = train(12)
+        highest = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert on_bench.worker.status.messages_waiting == 2_250
+    assert later < full + 50_000
+    assert full < 800_000, "some 300 bytes each, where as they are measured they take 1,200"
+    assert highest < 2_000_000
 
 
 # -- the thread -------------------------------------------------------------------------------------------------

@@ -46,6 +46,7 @@ def test_the_applied_rate_is_the_scheduled_one_times_the_scale(name: str, optimi
         hook.observe(loss)
         values = heard[-1].signals
         assert values["learning_rate"] == max(scheduled)
+        assert "announced_learning_rate" not in values
         for index, rate in enumerate(scheduled):
             assert values[f"effective_learning_rate/{index}"] == pytest.approx(0.25 * rate)
     hook.close()

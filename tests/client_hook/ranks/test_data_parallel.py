@@ -58,9 +58,13 @@ class DataParallel:
         options = {"run": "ranks", "scheduler": self.scheduler, "synchronous": True, "checkpoint_every": 10, **options}
         return client_hook.attach(self.model, self.optimizer, **options)
 
-    def step(self) -> Tensor:
+    def loss(self) -> Tensor:
         inputs = torch.randn(16, 8)
-        loss = ((self.model(inputs) - inputs.sum(1, keepdim=True)) ** 2).mean() * self.spoil
+        loss: Tensor = ((self.model(inputs) - inputs.sum(1, keepdim=True)) ** 2).mean() * self.spoil
+        return loss
+
+    def step(self) -> Tensor:
+        loss = self.loss()
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         self.scheduler.step()
@@ -244,6 +248,43 @@ def test_a_bad_batch_and_uneven_inputs_hang_nobody_and_part_nobody(tmp_path: Pat
     status, action, reason = first["answers"][-1]
     assert (status, action) == ("refused", "lower_learning_rate")
     assert "rank 1 did not" in reason
+
+
+def scaled(rank: int, folder: Path) -> dict[str, Any]:
+    """Under a GradScaler, where the gradients of one rank alone overflow at two steps."""
+    training = DataParallel(rank)
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10, growth_interval=5)
+    hook = training.attach(mode="act", checkpoints=folder / "checkpoints", scaler=scaler)
+    voices = Voices(hook)
+    said: dict[str, Any] = {"sums": [], "scales": [], "applied": []}
+    for step in hook.steps(24):
+        loss = training.loss()
+        overflow = float("inf") if rank == 1 and step in (9, 14) else 1.0
+        scaler.scale(loss * overflow).backward()  # type: ignore[no-untyped-call]
+        hook.clip_grad_norm_(1.0)
+        scaler.step(training.optimizer)
+        scaler.update()
+        training.optimizer.zero_grad()
+        said["applied"] += [outcome.action for outcome in [hook.observe(loss)] if outcome.action]
+        said["sums"].append(checksum(training.model))
+        said["scales"].append(scaler.get_scale())
+    said["troubled"] = rank == 0 and hook._brain.is_troubled
+    hook.close()
+    said["rows"] = [dict(row.signals) for row in voices.of(Observation)]
+    return said
+
+
+def test_a_step_that_the_scaler_skips_is_skipped_on_every_rank_and_no_incident(tmp_path: Path) -> None:
+    said = run_ranks(scaled, tmp_path)
+    first, second = said[0], said[1]
+    assert first["sums"] == second["sums"]
+    assert first["scales"] == second["scales"]
+    assert [index for index in range(1, 24) if first["sums"][index] == first["sums"][index - 1]] == [9, 14]
+    assert [row["update_skipped"] for row in first["rows"]] == [float(step in (9, 14)) for step in range(24)]
+    assert all(math.isfinite(row["loss"]) for row in first["rows"])
+    assert [row["loss_scale"] for row in first["rows"]] == first["scales"]
+    assert not first["applied"]
+    assert not first["troubled"]
 
 
 def dies_over_a_command(rank: int, folder: Path) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from pydantic import JsonValue
 from torch import nn
 
 from client_hook.configuration import described
@@ -38,6 +39,25 @@ from trainguard.wire import RunDescription
 )
 def test_what_is_said_of_a_set_up(description: RunDescription, settings: set[str]) -> None:
     assert {advice.setting for advice in advise(description)} == settings
+
+
+@pytest.mark.parametrize(
+    ("practice", "task", "settings"),
+    [
+        ({"clipping": {"seen": False, "max_norm": None}}, "pre-training", {"clipping"}),
+        ({"clipping": {"seen": False, "max_norm": None}}, "cnn", set()),
+        ({"clipping": {"seen": True, "max_norm": 1.0}, "schedule_steps_per_update": 1.0}, "pre-training", set()),
+        ({"clipping": {"seen": True, "max_norm": 1e-4}}, "pre-training", {"clipping"}),
+        ({"accumulation": 8, "schedule_steps_per_update": 8.0}, "cnn", {"scheduler"}),
+        ({"accumulation": None, "schedule_steps_per_update": 0.02}, "cnn", set()),
+        ({"clipping": "yes", "accumulation": "4", "schedule_steps_per_update": []}, "pre-training", set()),
+    ],
+    ids=["unclipped", "unclipped cnn", "clipped", "clipped to nothing", "per micro-batch", "per epoch", "nonsense"],
+)
+def test_what_is_said_of_how_it_is_run(practice: dict[str, JsonValue], task: str, settings: set[str]) -> None:
+    described = run(task=task)
+    described = described.model_copy(update={"config": {**described.config, **practice}})
+    assert {advice.setting for advice in advise(described)} == settings
 
 
 def test_a_task_named_by_hand_goes_before_the_tag() -> None:

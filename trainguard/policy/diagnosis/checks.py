@@ -15,6 +15,7 @@ LARGE_MODEL = 100_000_000
 LONG_RUN = 1_000
 ADAM_DECAY = 0.3
 SGD_DECAY = 1e-2
+LOWEST_CLIPPING, HIGHEST_CLIPPING = 0.05, 20.0
 
 
 def rate_is_a_number_above_zero(set_up: SetUp, description: RunDescription) -> Advice | None:
@@ -190,6 +191,46 @@ def there_is_a_way_back(set_up: SetUp, description: RunDescription) -> Advice | 
     )
 
 
+def gradients_are_clipped(set_up: SetUp, description: RunDescription) -> Advice | None:
+    """Nearly every published recipe of a transformer clips, at 1.0."""
+    wants = set_up.task in ("pre-training", "fine-tuning") or (set_up.parameters or 0) >= LARGE_MODEL
+    if set_up.is_clipped is not False or not set_up.is_adaptive or not wants or set_up.task == "cnn":
+        return None
+    return Advice(
+        setting="clipping",
+        weight="note",
+        statement="No clipping of the gradients' norm was seen in the first fifty steps.",
+        remedy="hook.clip_grad_norm_(1.0) before the step: GPT-3, Llama 3 and OLMo 2 clip at 1.0.",
+    )
+
+
+def clipping_limit_is_usual(set_up: SetUp, description: RunDescription) -> Advice | None:
+    """Far above every norm it does nothing; far below, the rate is all that is left of the gradient's size."""
+    limit = set_up.clip_norm
+    if limit is None or LOWEST_CLIPPING <= limit <= HIGHEST_CLIPPING:
+        return None
+    return Advice(
+        setting="clipping",
+        weight="note",
+        statement=f"Clipping is at a norm of {limit:g}; {LOWEST_CLIPPING:g} to {HIGHEST_CLIPPING:g} is usual.",
+        remedy="Clip at about twice the healthy norm: 1.0 for most transformers, 5 to 10 for recurrent networks.",
+    )
+
+
+def schedule_is_stepped_once_per_update(set_up: SetUp, description: RunDescription) -> Advice | None:
+    """Stepped per micro-batch, a schedule that was planned in updates is over after a fraction of the run."""
+    steps = set_up.schedule_steps
+    if steps is None or steps < 1.5:
+        return None
+    per_part = set_up.accumulation is not None and abs(steps - set_up.accumulation) < 0.1
+    return Advice(
+        setting="scheduler",
+        weight="warning" if per_part else "note",
+        statement=f"The schedule is stepped {steps:g} times per update{', once per micro-batch' if per_part else ''}.",
+        remedy="Call scheduler.step() once per optimizer step, or plan the schedule in micro-batches.",
+    )
+
+
 CHECKS: tuple[Check, ...] = (
     rate_is_a_number_above_zero,
     rate_is_in_its_published_range,
@@ -202,6 +243,9 @@ CHECKS: tuple[Check, ...] = (
     half_precision_is_scaled,
     epsilon_is_seen_in_half_precision,
     updates_survive_rounding,
+    gradients_are_clipped,
+    clipping_limit_is_usual,
+    schedule_is_stepped_once_per_update,
     something_is_trained,
     there_is_a_way_back,
 )

@@ -61,6 +61,14 @@ class SetUp:
     trainable_parameters: int | None = None
     task: Task | None = None
     total_steps: int | None = None
+    is_clipped: bool | None = None
+    """Whether gradients are clipped by their norm; seen after fifty steps."""
+    clip_norm: float | None = None
+    """The limit, or the highest norm that was seen after clipping."""
+    accumulation: int | None = None
+    """Micro-batches per update, where the loop says so."""
+    schedule_steps: float | None = None
+    """Steps of the scheduler that is stepped most, per update."""
 
     @classmethod
     def of(cls, description: RunDescription | None, *, task: Task | None = None) -> SetUp:
@@ -70,6 +78,9 @@ class SetUp:
         config = description.config
         tagged = description.tags.get("task")
         scaler = config.get("scaler")
+        clipping = config.get("clipping")
+        clipping = clipping if isinstance(clipping, dict) else {}
+        is_clipped = clipping.get("seen")
         return cls(
             groups=tuple(_groups(config)),
             schedulers=_words(config.get("schedulers")),
@@ -79,6 +90,10 @@ class SetUp:
             trainable_parameters=_whole(config.get("trainable_parameters")),
             task=task or next((one for one in get_args(Task) if one == tagged), None),
             total_steps=description.total_steps,
+            is_clipped=is_clipped if isinstance(is_clipped, bool) else None,
+            clip_norm=_number(clipping.get("max_norm")),
+            accumulation=_whole(config.get("accumulation")),
+            schedule_steps=_number(config.get("schedule_steps_per_update")),
         )
 
     @property

@@ -123,14 +123,16 @@ def clipping_is_missing(symptoms: Symptoms) -> Hypothesis | None:
     if not symptoms.is_instability or gradient is None or gradient < 3:
         return None
     moved = update is not None and update >= 2
+    unclipped = symptoms.set_up.is_clipped is False
     exploded = gradient >= EXPLODED and (symptoms.growth("learning_rate") or 1.0) < HARDLY
     return Hypothesis(
         cause="clipping_missing",
-        support="strong" if exploded else "some" if moved else "weak",
+        support="strong" if exploded else "some" if moved or unclipped else "weak",
         statement="The gradient grew and nothing held it back: clipping is missing or set too high.",
         evidence=known(
             symptoms.change("grad_norm", "The gradient norm"),
             symptoms.change("update_ratio", "The update/parameter ratio") if moved else "",
+            "No clipping of the norm was seen in the run's first fifty steps." if unclipped else "",
         ),
         next_step=(
             f"Clip the global norm before the step, at about {2 * (symptoms.number('grad_norm_before') or 0.5):.2g} "
