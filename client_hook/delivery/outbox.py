@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Union
 
-from client_hook.delivery.folding import folded, numbers_in, unfolded
+from client_hook.delivery.folding import FoldedReport, folded, folded_report, numbers_in, size_of, unfolded
 from client_hook.delivery.forking import make_inert_after_fork
 from trainguard.wire import (
     Acknowledgement,
@@ -40,6 +40,9 @@ LOOSE_NUMBERS = 4_096
 MOST_NUMBERS = 64_000
 """In the observations that wait: 4,000 with 16 signals each, or 320 with 200; 512 KiB of them."""
 
+EXPENDABLE = (Evaluation, IncidentReport, DecisionReport)
+"""Reports that go first where there is no room: what was found and what was applied is worth more than its story."""
+
 
 class Outbox:
     """An ordered, bounded queue between two threads.
@@ -47,7 +50,8 @@ class Outbox:
     When more than ``max_observations`` observations wait, or more than ``max_numbers`` signals in them, the *oldest
     observations* are dropped and counted. Everything else (acknowledgements, findings, checkpoints, attempts…) has
     its own, generous bound, so no flood of observations can push it out; at that bound the oldest evaluation or other
-    report goes, counted too. What waits beyond ``loose_numbers`` is folded: 4,000 observations are 1.2 MiB.
+    report goes, counted too. What waits beyond ``loose_numbers`` is folded: 4,000 observations are 1.2 MiB. With
+    ``max_report_bytes`` reports are folded as well, and when they take more, the oldest expendable one goes.
 
     >>> outbox = Outbox(max_observations=2)
     >>> for step in range(3):
@@ -64,6 +68,7 @@ class Outbox:
         *,
         max_numbers: int = MOST_NUMBERS,
         loose_numbers: int = LOOSE_NUMBERS,
+        max_report_bytes: int | None = None,
     ) -> None:
         for name, bound in (
             ("max_observations", max_observations),
@@ -83,6 +88,8 @@ class Outbox:
         self._observations: deque[tuple[int, Item]] = deque()
         self._reports: deque[tuple[int, Item]] = deque()
         self._numbers = 0
+        self._max_report_bytes = max_report_bytes
+        self._report_bytes = 0
         self._next = 0
         self._lock = threading.Lock()
         self._is_inert = False
@@ -100,10 +107,12 @@ class Outbox:
                 if numbers > self._max_numbers or len(self._observations) > self.max_observations:
                     self._drop_oldest()
             else:
+                if self._max_report_bytes is not None:
+                    item = folded_report(item)
+                    self._report_bytes += size_of(item)
                 self._reports.append((self._next, item))
-                if len(self._reports) > self.max_reports:
-                    self._reports.popleft()
-                    self.reports_lost += 1
+                if len(self._reports) > self.max_reports or self._report_bytes > (self._max_report_bytes or 0):
+                    self._drop_reports()
             self._next += 1
         if self._wake is not None and len(self._observations) == self._wake[0]:
             self._wake[1]()
@@ -127,7 +136,7 @@ class Outbox:
             with self._lock:
                 observations, self._observations = self._observations, deque()
                 reports, self._reports = self._reports, deque()
-                self._numbers = 0
+                self._numbers = self._report_bytes = 0
             return _merge(observations, reports, len(observations), len(reports))
         with self._lock:
             observations, reports = self._observations, self._reports
@@ -138,6 +147,7 @@ class Outbox:
                 len(reports) if max_reports is None else max_reports,
             )
             self._numbers -= sum(map(numbers_in, items))
+            self._report_bytes -= sum(map(size_of, items))
         return items
 
     def portions(self, size: int) -> Iterator[list[Item]]:
@@ -157,7 +167,9 @@ class Outbox:
                     self._observations.appendleft((number, folded(item)))
                     self._numbers += len(item.signals)
                 else:
-                    self._reports.appendleft((number, item))
+                    kept = item if self._max_report_bytes is None else folded_report(item)
+                    self._report_bytes += size_of(kept)
+                    self._reports.appendleft((number, kept))
             self._drop_oldest()
 
     def wake_at(self, observations: int, wake: Callable[[], None]) -> None:
@@ -182,6 +194,15 @@ class Outbox:
             self._numbers -= numbers_in(waiting.popleft()[1])
             self.observations_lost += 1
 
+    def _drop_reports(self) -> None:
+        most = self._max_report_bytes
+        while len(self._reports) > self.max_reports or (most is not None and self._report_bytes > most):
+            places = (place for place, (_, item) in enumerate(self._reports) if _kind_of(item) in EXPENDABLE)
+            place = next(places, 0)
+            self._report_bytes -= size_of(self._reports[place][1])
+            del self._reports[place]
+            self.reports_lost += 1
+
 
 def _merge(
     observations: deque[tuple[int, Item]], reports: deque[tuple[int, Item]], max_observations: int, max_reports: int
@@ -199,3 +220,7 @@ def _merge(
             max_reports -= 1
             items.append(reports.popleft()[1])
     return items
+
+
+def _kind_of(item: Item) -> type[object]:
+    return item.kind if type(item) is FoldedReport else type(item)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 
 from pydantic import ValidationError
 
-from client_hook.delivery.folding import Folded, folded, unfolded
+from client_hook.delivery.folding import Folded, folded, folded_report, unfolded
 from client_hook.delivery.outbox import Item, Outbox
 from client_hook.delivery.packing import MAX_OBSERVATIONS, MAX_REPORTS, Addressee, pack
 from trainguard.wire import Envelope, Observation, RunState
@@ -29,6 +29,8 @@ class Parcels:
     MAX_REFUSALS = 200
     FEWEST_OBSERVATIONS = 100
     """However little the service takes at a time, envelopes never begin smaller than this."""
+    MOST_REPORT_BYTES = 1024 * 1024
+    """Some 2,000 findings and incidents, packed."""
     SPOOLED_OBSERVATIONS = 2_000
     """The most in an envelope that is handed over to the spool: it is read back whole."""
 
@@ -47,7 +49,7 @@ class Parcels:
         self._to = to
         self._drop = drop
         # All of it folded, under way and in parts as well: a service may be away for days.
-        self._waiting = Outbox(max_observations, max_reports, loose_numbers=0)
+        self._waiting = Outbox(max_observations, max_reports, loose_numbers=0, max_report_bytes=self.MOST_REPORT_BYTES)
         self._parts: deque[list[Item]] = deque()
         self._underway: Envelope | None = None
         self._items: list[Item] = []
@@ -61,7 +63,7 @@ class Parcels:
 
     def add_first(self, messages: list[Item]) -> None:
         """Let these go next, in an envelope of their own behind the one under way."""
-        self._put_first([folded(item) if type(item) is Observation else item for item in messages])
+        self._put_first([folded(item) if type(item) is Observation else folded_report(item) for item in messages])
 
     @property
     def is_empty(self) -> bool:

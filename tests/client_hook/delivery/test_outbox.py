@@ -101,6 +101,21 @@ def test_wide_observations_are_bounded_by_their_numbers() -> None:
     assert outbox.observations_lost == 20 + 15
 
 
+def test_packed_reports_are_bounded_by_their_bytes_and_what_was_applied_stays_longest() -> None:
+    outbox = Outbox(max_report_bytes=20_000)
+    outbox.extend([acknowledgement(1), "a mark"])
+    outbox.extend(evaluation(step) for step in range(500))
+    taken = outbox.take()
+    assert taken[:2] == [acknowledgement(1), "a mark"]
+    assert 50 < len(taken) < 120
+    assert taken[2:] == [evaluation(step) for step in range(502 - len(taken), 500)]
+    assert outbox.reports_lost == 502 - len(taken)
+    outbox.extend(acknowledgement(number) for number in range(1, 201))
+    assert outbox.take(0, 1_000)[-1] == acknowledgement(200)
+    outbox.put_back(taken)
+    assert outbox.take() == taken
+
+
 def test_putting_costs_the_training_thread_less_than_twenty_microseconds() -> None:
     on_bench = bench(None)
     on_bench.worker.start()
