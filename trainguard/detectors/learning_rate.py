@@ -163,9 +163,11 @@ class LearningRate(Detector):
         return {
             "senseless": self._senseless.state_dict(),
             "zero": self._zero.state_dict(),
-            "foreign": self._foreign.state_dict(),
-            "own_way": self._own_way.state_dict(),
-            "unannounced": self._unannounced,
+            "foreign": {
+                **self._foreign.state_dict(),
+                "own_way": self._own_way.state_dict(),
+                "unannounced": self._unannounced,
+            },
             "highest": self._highest,
             "last": self._last,
             "settled": self._settled,
@@ -176,10 +178,11 @@ class LearningRate(Detector):
         highest, last, settled = number_in(state, "highest"), number_in(state, "last"), whole_in(state, "settled")
         self._senseless.load_state_dict(mapping_in(state, "senseless"))
         self._zero.load_state_dict(mapping_in(state, "zero"))
-        self._foreign.load_state_dict(mapping_in(state, "foreign"))
+        foreign = mapping_in(state, "foreign")
+        self._foreign.load_state_dict(foreign)
         # These came later: a state of before has none of them.
         self._own_way.reset()
-        if "own_way" in state:
-            self._own_way.load_state_dict(mapping_in(state, "own_way"))
-        self._unannounced = number_in(state, "unannounced") if "unannounced" in state else 0.0
+        if "own_way" in foreign:
+            self._own_way.load_state_dict(mapping_in(foreign, "own_way"))
+        self._unannounced = number_in(foreign, "unannounced") if "unannounced" in foreign else 0.0
         self._highest, self._last, self._settled = highest, last, settled

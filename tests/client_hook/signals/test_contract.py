@@ -41,6 +41,8 @@ BESIDE_THE_COLUMNS = {
     "logit_max",
     "first_nonfinite_parameter",
     "first_nonfinite_module",
+    "announced_learning_rate",
+    "unannounced_learning_rate",
 }
 BY_NAME = {"effective_learning_rate", "activation_rms", "zero_grads", "grad_norm", "param_norm", "update_ratio"}
 
