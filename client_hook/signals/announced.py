@@ -27,7 +27,7 @@ class AnnouncedRates:
     """
 
     def __init__(self, schedulers: Sequence[object]) -> None:
-        self._waiting = [(one, _steps_of(one)) for one in schedulers if _keeps_book(one)]
+        self._waiting: list[tuple[Any, object]] = [(one, _steps_of(one)) for one in schedulers if _keeps_book(one)]
         self._stepped: dict[int, list[Any]] = {}
 
     def difference(self, optimizer: Optimizer, rates: Sequence[Tensor | float]) -> tuple[float, float] | None:
