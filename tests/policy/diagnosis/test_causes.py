@@ -25,6 +25,19 @@ def test_a_rate_that_was_raised_is_named_first_with_its_numbers() -> None:
     assert (told.cause, told.support) == ("learning_rate_raised", "strong")
     assert "0.003 before and 0.096 from step 1200 on (32 ×)" in told.evidence[0]
     assert "step 1200" in told.next_step
+    assert "at the former rate" in told.next_step
+
+
+def test_parameters_that_swelled_under_a_rising_rate_are_no_want_of_clipping() -> None:
+    report = incident(
+        "divergence", learning_rate_before=6e-2, learning_rate_at=9.4e-2, learning_rate_good=5e-3, grad_norm_before=0.1,
+        grad_norm_at=2.0, param_norm_before=19.0, param_norm_at=39.0,
+    )  # fmt: skip
+    told = first(report)
+    assert told.cause == "learning_rate_raised"
+    assert "The norm of the parameters was 19 before" in " ".join(told.evidence)
+    assert "at about 0.005" in told.next_step
+    assert said(report)["clipping_missing"].support == "weak"
 
 
 @pytest.mark.parametrize(

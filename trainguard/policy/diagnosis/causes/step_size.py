@@ -23,6 +23,8 @@ def rate_was_raised(symptoms: Symptoms) -> Hypothesis | None:
     """A rate that had just gone up is the first suspect."""
     if not symptoms.is_instability or not symptoms.rate_was_raised:
         return None
+    good = symptoms.number("learning_rate_good")
+    former = "the former rate" if good is None else f"about {good:.2g}"
     return Hypothesis(
         cause="learning_rate_raised",
         support="strong",
@@ -30,10 +32,11 @@ def rate_was_raised(symptoms: Symptoms) -> Hypothesis | None:
         evidence=known(
             symptoms.change("learning_rate", "The applied rate"),
             symptoms.change("update_ratio", "The update/parameter ratio"),
+            symptoms.change("param_norm", "The norm of the parameters"),
         ),
         next_step=(
             f"Find what set the rate at step {symptoms.incident.onset_step} (a restart without its scheduler, a warm "
-            "restart, a hand-edited group) and go on at the former rate."
+            f"restart, a hand-edited group, a peak set too high) and go on at {former}."
         ),
     )
 
@@ -124,7 +127,10 @@ def clipping_is_missing(symptoms: Symptoms) -> Hypothesis | None:
         return None
     moved = update is not None and update >= 2
     unclipped = symptoms.set_up.is_clipped is False
-    exploded = gradient >= EXPLODED and (symptoms.growth("learning_rate") or 1.0) < HARDLY
+    by_the_rate = (
+        symptoms.number("learning_rate_good") is not None or (symptoms.growth("learning_rate") or 1.0) >= HARDLY
+    )
+    exploded = gradient >= EXPLODED and not by_the_rate
     return Hypothesis(
         cause="clipping_missing",
         support="strong" if exploded else "some" if moved or unclipped else "weak",
