@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from random import Random
 
 import pytest
 
-from tests.detectors.streams import changed, feed, healthy, moved, scaled
+from tests.detectors.streams import alarms, changed, feed, healthy, moved, of_losses, scaled
 from trainguard.detectors.divergence import Divergence
+from trainguard.detectors.snapshot import list_in
 from trainguard.wire import Observation
 
 
@@ -134,3 +136,30 @@ def test_a_warm_restart_goes_back_to_rates_that_were_there_before() -> None:
     annealed = scaled(healthy(), 200, 300, learning_rate=0.01)
 
     assert not feed(Divergence(), scaled(annealed, 300, loss=1.1))
+
+
+@pytest.mark.parametrize("noise", [0.08, 0.16])
+def test_a_slow_drift_is_found_before_the_loss_is_a_quarter_up(noise: float) -> None:
+    for seed in range(12):
+        chance = Random(seed)
+        losses = [3.5 * (1 + chance.gauss(0, noise)) + 0.004 * max(0, step - 500) for step in range(720)]
+
+        [finding, *_] = alarms(feed(Divergence(), of_losses(losses)))
+
+        assert 500 < finding.step < 500 + 0.25 * 3.5 / 0.004
+
+
+def test_a_state_from_before_the_third_trend_is_taken() -> None:
+    stream = of_losses([2.0 + 0.05 * (step % 4) + 0.004 * max(0, step - 400) for step in range(800)])
+    before, after = Divergence(), Divergence()
+    feed(before, stream[:300])
+    memory = before.memory()
+    fast, _, slow = list_in(memory, "trends")
+
+    after.load_memory({**memory, "trends": [fast, slow]})
+
+    kept = list_in(after.memory(), "trends")
+    assert (kept[0], kept[2]) == (fast, slow)
+    assert alarms(feed(after, stream[300:]))
+    with pytest.raises(ValueError, match="holds 1 of 3 trends"):
+        Divergence().load_memory({**memory, "trends": [fast]})

@@ -10,7 +10,6 @@ normal and the baseline re-bases on them. Non-finite values never come near it.
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections import deque
 from collections.abc import Mapping
 from statistics import median
 
@@ -111,10 +110,11 @@ class Baseline:
         """Back to knowing nothing."""
         self._recent.fill(())
         self._deviations.fill(())
-        self._centers: deque[float] = deque(maxlen=SAMPLES)
-        self._bands: deque[float] = deque(maxlen=SAMPLES)
-        self._aside: deque[float] = deque(maxlen=self.rebase_after)
-        self._tails: deque[float] = deque(maxlen=2 * TAIL_BLOCKS)
+        # Lists, whose oldest values are dropped by hand: a deque takes six times as much for so few.
+        self._centers: list[float] = []
+        self._bands: list[float] = []
+        self._aside: list[float] = []
+        self._tails: list[float] = []
         self.tail_count = 0
         self.accepted = 0
         self.scale = 0.0
@@ -210,8 +210,7 @@ class Baseline:
         order.append(value)
         insort(newest, value)
         if accepted % SAMPLE_EVERY == 0:
-            self._bands.append(band)
-            self._centers.append(center)
+            self._sample()
         self.accepted = accepted + 1
         if not self.calm:
             self.calm_streak += 1
@@ -267,15 +266,18 @@ class Baseline:
             self._deviations.push(value - self.center)
         self._recent.push(value)
         if accepted % SAMPLE_EVERY == 0:
-            self._bands.append(self.band)
-            self._centers.append(self.center)
+            self._sample()
         self.accepted = accepted + 1
+
+    def _sample(self) -> None:
+        self._bands = [*self._bands, self.band][-SAMPLES:]
+        self._centers = [*self._centers, self.center][-SAMPLES:]
 
     def _remember_tail(self, z: float) -> None:
         tails = self._tails
         self.tail_count += 1
         if self.tail_count > TAIL_BLOCK or not tails:
-            tails.extend((0.0, 0.0))
+            tails = self._tails = [*tails, 0.0, 0.0][-2 * TAIL_BLOCKS :]
             self.tail_count = 1
         # The larger of the block's two stands first.
         if z <= tails[-1]:
@@ -309,7 +311,7 @@ class Baseline:
         self._find_least_band()
         self._recent.fill(windows[0])
         self._deviations.fill(windows[1])
-        self._aside = deque(windows[2], maxlen=self.rebase_after)
-        self._tails = deque(windows[3], maxlen=2 * TAIL_BLOCKS)
-        self._centers = deque(windows[4], maxlen=SAMPLES)
-        self._bands = deque(windows[5], maxlen=SAMPLES)
+        self._aside = windows[2][-self.rebase_after :]
+        self._tails = windows[3][-2 * TAIL_BLOCKS :]
+        self._centers = windows[4][-SAMPLES:]
+        self._bands = windows[5][-SAMPLES:]

@@ -32,8 +32,8 @@ NEWEST = 5
 """Points whose median says where the loss is now."""
 COMING_BACK = 0.35
 """An excursion of which less than this share is left is healing, not diverging."""
-BLOCKS = (8, 64)
-"""Points per block of the fast and the slow trend."""
+BLOCKS = (8, 24, 64)
+"""Points per block of the fast trend, of the slow one, and of one between them."""
 LEAST_SHIFT = 0.1
 """Share of the level below which a rise of many bands alone is not critical."""
 OVER_WANDER = 1.3
@@ -57,6 +57,9 @@ LEARNT = 0.1
 RISEN = 0.25
 """Share of the run's first level by which its best one may lie above it and still be a level to drift from."""
 MONOTONE = 0.6
+LEAST_MONOTONE = 0.35
+OVER_CHANCE = 2.6
+"""Times what Mann-Kendall's tau scatters by where there is no trend."""
 LARGEST = 1e300
 """Values are clamped here, so that sums of them stay finite."""
 GRAVE = 0.2
@@ -262,14 +265,13 @@ class Divergence(Detector):
             self._exploded = self._judged
         if not -LARGEST <= loss <= LARGEST:
             loss = LARGEST if loss > 0 else -LARGEST
+        found: Finding | None = None
         for trend in self._trends:
             opened = trend.opened
             opened.append(loss)
-            if len(opened) >= trend.block and trend.complete(watch.step):
+            if len(opened) >= trend.block and trend.complete(watch.step) and found is None:
                 found = self._judge_trend(watch, trend)
-                if found is not None:
-                    return found
-        return None
+        return found
 
     def _judge_trend(self, watch: Watch, trend: BlockTrend) -> Finding | None:
         if self._early is None:
@@ -283,7 +285,7 @@ class Divergence(Detector):
             and self._has_been_down(trend)
             and trend.rise > self.drift_z * self.strictness * trend.scatter
             and trend.since >= self._blocks_needed(trend.rise, size)
-            and trend.trend >= MONOTONE
+            and trend.trend >= _monotone(trend.since)
         )
         if not is_drift:
             return None
@@ -354,6 +356,9 @@ class Divergence(Detector):
     def load_memory(self, state: Mapping[str, JsonValue]) -> None:
         """See `Detector.load_memory`."""
         trends = list_in(state, "trends")
+        if len(trends) == len(BLOCKS) - 1:
+            # Saved before there was a trend between the fast and the slow one: that one begins anew.
+            trends = [trends[0], BlockTrend().state_dict(), trends[1]]
         if len(trends) != len(self._trends):
             raise ValueError(f"field 'trends' of the saved state holds {len(trends)} of {len(self._trends)} trends")
         self._told = flag_in(state, "told")
@@ -375,6 +380,11 @@ class Divergence(Detector):
             self._jump = (step, factor, level, band)
         for trend, saved in zip(self._trends, trends):
             trend.load_state_dict(mapping_in({"trends": saved}, "trends"))
+
+
+def _monotone(blocks: int) -> float:
+    """Mann-Kendall's tau that so many blocks must have: a few rise by chance, many do not."""
+    return min(MONOTONE, max(LEAST_MONOTONE, OVER_CHANCE * (2 * (2 * blocks + 5) / (9 * blocks * (blocks - 1))) ** 0.5))
 
 
 def _is_there(state: Mapping[str, JsonValue], name: str) -> bool:

@@ -8,15 +8,16 @@ loss, and monotone (the Mann-Kendall trend statistic, Mann 1945).
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left, bisect_right
-from collections import deque
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from math import inf
 
 from pydantic import JsonValue
 
 from trainguard.detectors.snapshot import State, number_in, numbers_in
-from trainguard.detectors.window import SlidingMedian, median_of
+from trainguard.detectors.window import median_of
 
 SETTLED = 16
 """Blocks from which on a run that is best at its beginning is believed to be so."""
@@ -73,8 +74,9 @@ class BlockTrend:
     def reset(self) -> None:
         """Back to knowing nothing."""
         self.opened: list[float] = []
-        self._medians: deque[float] = deque(maxlen=self.keep)
-        self._steps: deque[float] = deque(maxlen=self.keep)
+        # Plain numbers in one piece of memory: a service holds thousands of these.
+        self._medians = array("d")
+        self._steps = array("d")
         self._peak = 0.0
         self.wander = 0.0
         self._rebuild()
@@ -86,8 +88,7 @@ class BlockTrend:
 
     def complete(self, step: int) -> bool:
         """Close the block in ``opened``, whose last point is at ``step``; whether there are blocks enough to judge."""
-        self._append(median_of(self.opened))
-        self._steps.append(step)
+        self._append(step, median_of(self.opened))
         self.opened.clear()
         is_enough = self._measure()
         self.wander *= FORGETTING
@@ -109,78 +110,81 @@ class BlockTrend:
 
     def _rebuild(self) -> None:
         """Work out anew what follows from the medians."""
-        medians = list(self._medians)
-        self._medians.clear()
-        self._levels: deque[float] = deque(maxlen=self.keep - WIDTH + 1)
-        self._lowest = inf
-        self._changes = SlidingMedian(self.keep - 1)
-        for one in medians:
-            self._append(one)
+        self._lowest = min(self._levels(), default=inf)
         self._measure()
 
-    def _append(self, newest: float) -> None:
-        """One more median, and the level of three and the change that it makes."""
-        blocks, levels = self._medians, self._levels
-        if blocks:
-            self._changes.push(abs(newest - blocks[-1]))
-        if len(blocks) >= WIDTH - 1:
-            level = (blocks[-2] + blocks[-1] + newest) / WIDTH
-            oldest = levels[0] if len(levels) == levels.maxlen else None
-            levels.append(level)
+    def _append(self, step: int, newest: float) -> None:
+        """One more median, and the level of three that it makes."""
+        blocks, steps = self._medians, self._steps
+        gone = None
+        if len(blocks) == self.keep:
+            gone = (blocks[0] + blocks[1] + blocks[2]) / WIDTH
+            del blocks[0], steps[0]
+        blocks.append(newest)
+        steps.append(step)
+        if len(blocks) >= WIDTH:
+            level = (blocks[-3] + blocks[-2] + newest) / WIDTH
             if level <= self._lowest:
                 self._lowest = level
-            elif oldest is not None and oldest <= self._lowest:
-                self._lowest = min(levels)
-        blocks.append(newest)
+            elif gone is not None and gone <= self._lowest:
+                self._lowest = min(self._levels())
+
+    def _levels(self) -> list[float]:
+        blocks = self._medians
+        return [(first + second + third) / WIDTH for first, second, third in zip(blocks, blocks[1:], blocks[2:])]
 
     def _measure(self) -> bool:
-        levels = self._levels
-        self._since: tuple[int, int] | None = None
-        if len(levels) < WIDTH + 3:
+        # What is asked for only when the loss has risen is worked out then.
+        self._scatter: float | None = None
+        self._stretch: tuple[int, int] | None = None
+        if not self._is_enough:
             self.best = self.rise = 0.0
             return False
+        first, second, third = self._medians[-3:]
         self.best = self._lowest
-        self.rise = levels[-1] - self.best
+        self.rise = (first + second + third) / WIDTH - self.best
         return True
+
+    @property
+    def _is_enough(self) -> bool:
+        return len(self._medians) >= 2 * WIDTH + 2
 
     @property
     def scatter(self) -> float:
         """The noise of a level of three blocks; 0.0 while there are too few of them."""
-        is_enough = len(self._levels) >= WIDTH + 3
-        return 1.4826 * self._changes.median() / (2 * WIDTH) ** 0.5 if is_enough else 0.0
+        if self._scatter is None:
+            changes = [abs(after - before) for before, after in pairwise(self._medians)]
+            self._scatter = 1.4826 * median_of(changes) / (2 * WIDTH) ** 0.5 if self._is_enough else 0.0
+        return self._scatter
 
     @property
     def best_step(self) -> int:
         """The step at which the best stretch ended; 0 while there are too few blocks."""
-        return self._find_best()[0]
+        return self._best_stretch()[0]
 
     @property
     def since(self) -> int:
         """Blocks from the middle of the best stretch on; 0 while there are too few."""
-        return self._find_best()[1]
+        return self._best_stretch()[1]
 
-    def _find_best(self) -> tuple[int, int]:
-        """Where the best stretch is: looked for when asked, which is seldom."""
-        if self._since is None:
-            levels = self._levels
-            if len(levels) < WIDTH + 3:
-                self._since = (0, 0)
-                return self._since
-            # Which of several equally good stretches is the lowest is noise; the trouble began after the last of them.
-            bar = self.best + self.scatter
-            after = 0
-            for level in reversed(levels):
-                if level <= bar:
-                    break
-                after += 1
-            lowest = len(levels) - 1 - after
-            self._since = (int(self._steps[lowest + WIDTH - 1]), len(self._medians) - lowest - WIDTH // 2)
-        return self._since
+    def _best_stretch(self) -> tuple[int, int]:
+        if self._stretch is not None:
+            return self._stretch
+        if not self._is_enough:
+            return 0, 0
+        # Which of several equally good stretches is the lowest is noise; the trouble began after the last of them.
+        bar = self.best + self.scatter
+        levels = self._levels()
+        lowest = len(levels) - 1
+        while levels[lowest] > bar:
+            lowest -= 1
+        self._stretch = int(self._steps[lowest + WIDTH - 1]), len(self._medians) - lowest - WIDTH // 2
+        return self._stretch
 
     @property
     def first(self) -> float:
         """The level of the first three blocks that are remembered."""
-        return sum(list(self._medians)[:WIDTH]) / WIDTH
+        return sum(self._medians[:WIDTH]) / WIDTH
 
     @property
     def is_settled(self) -> bool:
@@ -190,7 +194,7 @@ class BlockTrend:
     @property
     def trend(self) -> float:
         """Mann-Kendall's tau since the best stretch; worked out when asked for, which is seldom."""
-        return kendall_tau(list(self._medians)[-self.since :]) if self.since else 0.0
+        return kendall_tau(self._medians[-self.since :]) if self.since else 0.0
 
     def state_dict(self) -> State:
         """All it remembers, as JSON; the measures follow from it."""
@@ -207,8 +211,8 @@ class BlockTrend:
         opened, medians, steps = (numbers_in(state, name) for name in ("open", "medians", "steps"))
         self.reset()
         self.opened = opened
-        self._medians.extend(medians)
-        self._steps.extend(steps)
+        self._medians.extend(medians[-self.keep :])
+        self._steps.extend(steps[-self.keep :])
         self._rebuild()
         self.wander, self._peak = (
             number_in({"wander": 0.0, **state}, "wander"),

@@ -99,10 +99,10 @@ class LossSpike(Detector):
         A spike of eight deviations that decays over some steps has no single point beyond doubt, but noise does not
         put three such points in a row; a cumulated sum (Page 1954) of three.
         """
-        history, base = watch.history, watch.loss
-        if len(history) < TOGETHER:
+        base = watch.loss
+        zs = [point.loss_z for point in watch.points()[-TOGETHER:]]
+        if len(zs) < TOGETHER:
             return False
-        zs = [history[-1 - back].loss_z for back in range(TOGETHER)]
         total = sum(zs)
         if min(zs) < EACH * self.strictness or total < max(self.together * self.strictness, TAILS * base.tail):
             return False
