@@ -9,19 +9,34 @@ from math import inf, isfinite
 from benchmarks.detection.curves import Curve, Event
 from benchmarks.detection.scoring import EARLY
 from trainguard.detectors import Panel
-from trainguard.wire import Finding
+from trainguard.detectors.lead import Row
+from trainguard.detectors.lead import leads as leads_of_signals
+
+BEGINNING = 16
+"""Points of a long trouble in which the gradient is looked at: what it does later announces nothing."""
 
 
 @dataclass(frozen=True)
 class Lead:
-    """One event that the gradient announced; points before the loss's peak."""
+    """One event that was found; all in points before the loss's peak."""
 
     curve: str
     points: int
+    """Of the first alarm."""
+    gradient: int
+    """Of the point at which the gradient norm left its band; 0 where that was no earlier than the peak."""
+
+    @property
+    def is_announced(self) -> bool:
+        """Whether the gradient showed the trouble before the loss was at its worst: only then can an alarm lead."""
+        return self.gradient >= 1
 
 
 def leads(curves: Sequence[Curve]) -> list[Lead]:
-    """All events of spikes and divergences whose finding says that the gradient norm had left its band first."""
+    """All spikes and divergences that were found in curves with a gradient norm.
+
+    Whether the gradient showed one first is measured on the curve itself, whatever our detectors said of it.
+    """
     return [lead for curve in curves for lead in _of_curve(curve)]
 
 
@@ -30,15 +45,31 @@ def _of_curve(curve: Curve) -> Iterator[Lead]:
     if not events or "grad_norm" not in curve.observations[events[0].start].signals:
         return
     panel = Panel()
-    said = [(index, finding) for index, one in enumerate(curve.observations) for finding in panel.update(one)]
+    said = [
+        index
+        for index, observation in enumerate(curve.observations)
+        if any(finding.severity != "info" for finding in panel.update(observation))
+    ]
     for event in events:
-        near = [(index, one) for index, one in said if event.start - EARLY <= index <= event.end]
-        if near and any(_is_announced(one) for _, one in near):
-            yield Lead(curve.name, _peak(curve, event) - near[0][0])
+        first = next((index for index in said if event.start - EARLY <= index <= event.end), None)
+        if first is not None:
+            peak = _peak(curve, event)
+            yield Lead(curve.name, peak - first, _gradient_before(curve, event, peak))
 
 
-def _is_announced(finding: Finding) -> bool:
-    return finding.kind == "grad_explosion" or finding.evidence.get("lead_grad_norm", 0.0) >= 1
+def _gradient_before(curve: Curve, event: Event, peak: int) -> int:
+    """Points before the peak from which on the gradient norm was out of its band, by the rule of the evidence."""
+    until = min(peak, event.start + BEGINNING)
+    rows = [
+        Row(index, None, _finite(point.signals.get("grad_norm")), None, None)
+        for index, point in enumerate(curve.observations[:until])
+    ]
+    ahead = leads_of_signals(rows, until).get("grad_norm", 0)
+    return ahead + peak - until if ahead else 0
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and isfinite(value) else None
 
 
 def _peak(curve: Curve, event: Event) -> int:

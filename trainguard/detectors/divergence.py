@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
+from math import sqrt
 from statistics import median
 from typing import ClassVar
 
@@ -384,7 +385,8 @@ class Divergence(Detector):
 
 def _monotone(blocks: int) -> float:
     """Mann-Kendall's tau that so many blocks must have: a few rise by chance, many do not."""
-    return min(MONOTONE, max(LEAST_MONOTONE, OVER_CHANCE * (2 * (2 * blocks + 5) / (9 * blocks * (blocks - 1))) ** 0.5))
+    by_chance = sqrt(2 * (2 * blocks + 5) / (9 * blocks * (blocks - 1))) if blocks > 1 else 1.0
+    return min(MONOTONE, max(LEAST_MONOTONE, OVER_CHANCE * by_chance))
 
 
 def _is_there(state: Mapping[str, JsonValue], name: str) -> bool:
