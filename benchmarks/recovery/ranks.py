@@ -40,13 +40,15 @@ def train_on_ranks(name: str, *, seed: int, strategy: str, is_healthy: bool) -> 
         for process in started:
             process.start()
         started[0].join(SECONDS)
+        code = started[0].exitcode
         for process in started:
             process.kill()
             process.join()
         said = place / "record.json"
         if not said.exists():
             errors = "\n".join(path.read_text() for path in sorted(place.glob("error-*")))
-            raise RuntimeError(f"no rank came to an end within {SECONDS:.0f} s. {errors}")
+            how = f"had not ended after {SECONDS:.0f} s" if code is None else f"ended with code {code} and no record"
+            raise RuntimeError(f"rank 0 {how}. {errors}")
         document: dict[str, Any] = json.loads(said.read_text())
     account = document.pop("account")
     account["deeds"] = [Deed(**deed) for deed in account["deeds"]]

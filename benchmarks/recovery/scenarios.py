@@ -64,7 +64,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     _recoverable("peak-too-high-gpt", "gpt", "the warm-up climbs to a rate 20 times too high, which then stays",
                  faults.rate_times(20, 0), 40),
     Scenario("no-warm-up", "rnn", "recoverable", "a rate that needs its warm-up of 100 steps has none",
-             faults.without_warm_up(100), 0, recipe="mild", recipe_factor=lambda step: 0.5),
+             faults.without_warm_up(100), 0, recipe="gentle", recipe_factor=lambda step: 0.3),
     _recoverable("slow-divergence", "gpt", "from step 120 on the rate grows by 2 % a step, up to 30 times too high",
                  faults.rate_grows(1.02, 120, 30.0), 120),
     _recoverable("raw-pixels", "cnn", "batches 500 to 519 were written without normalisation",

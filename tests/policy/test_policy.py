@@ -451,3 +451,14 @@ def test_eight_steps_in_a_row_that_are_not_finite_are_enough_and_the_rate_is_kep
     story.step += 1
     story.judge(loss=2.3, streak=8)
     assert [type(order) for order in story.commands[-1].orders] == [Rollback, SkipDataWindow, RewarmUp]
+
+
+def test_updates_that_are_as_large_as_the_gradients_are_held_and_not_cut_as_well() -> None:
+    grown = {"update_ratio_before": 1e-3, "update_ratio_at": 2e-2}
+    story = Story()
+    story.judge(story.finding(onset=390, **grown), loss=9.0)
+    assert factor_of(story) == 0.05
+    story = Story()
+    story.judge(story.finding(onset=390, grad_norm_before=0.5, grad_norm_at=4.5, **grown), loss=9.0)
+    assert factor_of(story) == 0.5
+    assert TightenClipping(max_norm=2.0) in story.commands[-1].orders

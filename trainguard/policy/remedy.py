@@ -102,14 +102,18 @@ def compose(rung: Rung, incident: Incident, checkpoints: Iterable[CheckpointRepo
             return Remedy((), f"no confirmed checkpoint from before the onset at step {incident.onset_step} is known")
         orders.append(Rollback(checkpoint_id=chosen.checkpoint_id))
         words.append(f"roll back to the confirmed checkpoint of step {chosen.step}")
-    factor, why = choose_factor(rung, incident.evidence, has_passed=cause_of(incident) == "passing")
+    limit = choose_clip_norm(rung, incident.evidence)
+    evidence = incident.evidence
+    if limit is not None:
+        # Updates as large as the gradients are held by that limit; to cut the rate for them would count them twice.
+        evidence = {name: value for name, value in evidence.items() if not name.startswith("update_ratio_")}
+    factor, why = choose_factor(rung, evidence, has_passed=cause_of(incident) == "passing")
     if factor < 1:
         orders.append(LowerLearningRate(factor=factor))
         words.append(f"multiply the learning rate by {factor:.4g}" + (f" ({why})" if why else ""))
     if rung.reset_moments:
         orders.append(ResetMoments())
         words.append("reset the optimizer's moments")
-    limit = choose_clip_norm(rung, incident.evidence)
     if limit is not None:
         orders.append(TightenClipping(max_norm=limit))
         words.append(f"hold gradient norms at or below {limit:.4g}")
