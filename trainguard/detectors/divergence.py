@@ -158,7 +158,9 @@ class Divergence(Detector):
         if self._points or base.rebased or not base.calm:
             sudden = self._judge_excursion(watch, loss)
         slow = self._judge_drift(watch, loss)
-        caused = self._judge_after_jump(watch, loss) if watch.rate is not None else None
+        caused, rate = None, watch.rate
+        if rate is not None and (rate > self._highest_rate or self._jump is not None):
+            caused = self._judge_after_jump(watch, loss, rate)
         return sudden or slow or caused
 
     def _judge_excursion(self, watch: Watch, loss: float) -> Finding | None:
@@ -221,12 +223,9 @@ class Divergence(Detector):
             evidence={"loss_before": base.center, "loss_band": base.band, "z": base.z},
         )
 
-    def _judge_after_jump(self, watch: Watch, loss: float) -> Finding | None:
+    def _judge_after_jump(self, watch: Watch, loss: float, rate: float) -> Finding | None:
         """A rise too small to be told without a cause, where the rate had just jumped above all it had ever been."""
-        rate = watch.rate or 0.0
         highest = self._highest_rate
-        if rate <= highest and self._jump is None:
-            return None
         self._highest_rate = max(highest, rate)
         if 0 < RATE_JUMP * highest <= rate and self._judged >= SETTLED_RATE and watch.loss.ready:
             self._jump = (

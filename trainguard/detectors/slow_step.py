@@ -69,12 +69,12 @@ class SlowStep(Detector):
             self._streak.reset()
         if seconds is None or not 0 < seconds < 1e9 or watch.evaluated or watch.grace:
             return None
-        self._seen += 1
-        if len(self._usual.order) < KNOWN:
+        seen = self._seen = self._seen + 1
+        if len(self._usual.ordered) < KNOWN:
             self._learn(seconds)
             return None
         if seconds < self.least_seconds or seconds < self._slow:
-            if self._seen % SAMPLE_EVERY == 0:
+            if seen % SAMPLE_EVERY == 0:
                 self._learn(seconds)
             if self._streak.count:
                 self._streak.add(watch.step, False)
