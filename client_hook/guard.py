@@ -95,17 +95,14 @@ class Guard:
             raise ValueError(f"limit is {limit}; it must be at least 1")
         self.limit = limit
         self.faults = 0
+        self.tripped = False
+        """Whether there were so many faults that watching is switched off."""
         self.swallowed: list[Exception] = []
         """The first ``limit`` faults; without their tracebacks, unless a test is recording."""
         self._logger = logger if logger is not None else logging.getLogger("trainguard")
         self._complaints = Complaints(self._logger, clock=clock)
         self._passes = passes
         self._users: BaseException | None = None
-
-    @property
-    def tripped(self) -> bool:
-        """Whether there were so many faults that watching is switched off."""
-        return self.faults >= self.limit
 
     def __enter__(self) -> Guard:
         return self
@@ -155,6 +152,7 @@ class Guard:
 
     def _swallow(self, fault: Exception) -> None:
         self.faults += 1
+        self.tripped = self.faults >= self.limit
         self._complaints.say(
             f"{type(fault).__name__}: {fault}"[:200],
             "trainguard failed inside, the training goes on (fault %d of %d): %s: %s",

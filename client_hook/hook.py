@@ -181,7 +181,7 @@ class TrainingHook:
         step = position.next_step
         position.step, position.next_step = step, step + 1
         position.data_step += 1
-        if self.is_closed:
+        if self._has_announced_end:
             return StepOutcome(step, position.next_step, position.data_step, reason="the hook is closed")
         with self._guard:
             self._note(step, loss, signals)
@@ -442,8 +442,9 @@ class TrainingHook:
         if self._practice is not None:
             self._practice.observed(len(self._accumulated))
         self._accumulated = []
-        if self._training.rate.scale != 1.0:
-            signals.setdefault("lr_scale", self._training.rate.scale)
+        scale = self._training.rate.scale
+        if scale != 1.0:
+            signals.setdefault("lr_scale", scale)
         if self._validation_loss is not None:
             signals.setdefault("val_loss", self._validation_loss)
             self._validation_loss = None
@@ -452,7 +453,8 @@ class TrainingHook:
             signals.setdefault("data_wait_seconds", waited)
         reading = self._senses.reading(loss, signals)
         # On CUDA the values of this step are still on their way; those of the last one have arrived.
-        self._send_pending()
+        if self._pending is not None:
+            self._send_pending()
         self._pending = (self._training.position.attempt, step, self._clock(), reading)
         if reading.ready():
             self._send_pending()
@@ -469,8 +471,9 @@ class TrainingHook:
             if seen is not None:
                 self._practice = None
                 self._describe_further(seen)
-        for remark in self._senses.take_remarks():
-            self._say(remark, attempt, step)
+        if self._senses.watched.remarks:
+            for remark in self._senses.take_remarks():
+                self._say(remark, attempt, step)
 
     def _describe_further(self, seen: dict[str, JsonValue]) -> None:
         """Let service and diagnosis know, and say what there is to say about it."""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class StepOutcome:
+class StepOutcome(NamedTuple):
     """The answer of ``hook.observe``: what was just made, and what to make now.
 
     >>> StepOutcome(step=7, next_step=8, data_step=8).rolled_back

@@ -138,7 +138,8 @@ class RateMultiplier:
     def heal(self) -> None:
         """Take off what a step that raised has left on; a rate that was set since is the user's and stays."""
         for changes in self._changes.values():
-            self._undo(changes, unless_changed=True)
+            if changes:
+                self._undo(changes, unless_changed=True)
 
     @staticmethod
     def _undo(changes: list[_Change], *, unless_changed: bool) -> None:

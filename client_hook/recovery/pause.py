@@ -19,7 +19,7 @@ class LoopPause:
     @property
     def is_on(self) -> bool:
         """Whether the loop is to wait now; false also once the time is over."""
-        return self.seconds_left > 0
+        return self._deadline is not None and self.seconds_left > 0
 
     @property
     def seconds_left(self) -> float:

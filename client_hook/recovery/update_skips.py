@@ -27,4 +27,5 @@ class UpdateSkips:
 
     def advance(self) -> None:
         """An observation was made."""
-        self.to_skip = max(0, self.to_skip - 1)
+        if self.to_skip:
+            self.to_skip -= 1
