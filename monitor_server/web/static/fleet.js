@@ -38,6 +38,7 @@ async function refresh(signal) {
 function showProjects(projects) {
   const chosen = place("project");
   const wanted = ["", ...projects.map((one) => one.project)];
+  chosen.hidden = projects.length < 2 && !project;
   if (wanted.join("\n") === [...chosen.options].map((one) => one.value).join("\n")) return;
   chosen.replaceChildren(...wanted.map((name) => element("option", { value: name }, name || "all projects")));
   chosen.value = project;

@@ -34,7 +34,7 @@ export function drawEvents(plot, marks, colour, hasWords) {
       ctx.lineTo(x, bbox.top + bbox.height);
       ctx.stroke();
       if (!hasWords) return;
-      words = fitting(ctx, words, bbox.width - 8 * unit);
+      words = fitting(ctx, words, 0.6 * bbox.width);
       const width = ctx.measureText(words).width;
       const isNearEdge = x + width + 5 * unit > bbox.left + bbox.width;
       const left = Math.max(bbox.left, isNearEdge ? x - width - 4 * unit : x + 4 * unit);

@@ -25,5 +25,8 @@ leave.addEventListener("click", async () => {
 });
 session.then((known) => {
   leave.hidden = !(known?.needs_token && known.name);
-  if (known && !known.needs_token) told.textContent = "Nobody has to sign in here.";
+  if (known && !known.needs_token) {
+    told.className = "dim";
+    told.textContent = "Nobody has to sign in here.";
+  }
 });
