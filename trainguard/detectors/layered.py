@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 from pydantic import JsonValue
 
@@ -29,12 +30,20 @@ def by_place(signals: Mapping[str, float], slashed: Sequence[str]) -> tuple[ByPl
     layers: ByPlace = {}
     ranks: ByPlace = {}
     for name in slashed:
-        kind, _, place = name.partition("/")
-        found = ranks if is_rank(place) else layers
-        if kind not in found:
-            found[kind] = {}
-        found[kind][place] = signals[name]
+        kind, place, of_rank = _parted(name)
+        found = ranks if of_rank else layers
+        if kind in found:
+            found[kind][place] = signals[name]
+        else:
+            found[kind] = {place: signals[name]}
     return layers, ranks
+
+
+@lru_cache(maxsize=4096)
+def _parted(name: str) -> tuple[str, str, bool]:
+    """Kind, place, and whether that is a rank: the same hundred names come again and again, in every run."""
+    kind, _, place = name.partition("/")
+    return kind, place, is_rank(place)
 
 
 def is_rank(part: str) -> bool:
