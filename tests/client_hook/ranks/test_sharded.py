@@ -98,6 +98,63 @@ def test_norms_of_the_whole_model_from_the_shares_of_the_ranks(tmp_path: Path) -
     assert math.isclose(said["rows"][3]["grad_norm/0.weight"], said["truth"][3]["grad_norm/0.weight"], rel_tol=1e-4)
 
 
+class Hybrid(Sharded):
+    """HSDP: sharded over two ranks, and each shard held by two."""
+
+    def __init__(self) -> None:
+        torch.manual_seed(0)
+        self.model = nn.Sequential(nn.Linear(8, 17), nn.Tanh(), nn.Linear(17, 1))
+        fully_shard(self.model, mesh=init_device_mesh("cpu", (2, 2), mesh_dim_names=("replicate", "shard")))
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-2)
+        self.scheduler = torch.optim.lr_scheduler.ExponentialLR(self.optimizer, 0.999)
+        self.draw = torch.Generator().manual_seed(1)
+
+
+def hybrid(rank: int, folder: Path) -> dict[str, Any]:
+    """Norms of the whole; a bad element in one shard of one replica; back together."""
+    training = Hybrid()
+    hook = training.attach(mode="act", checkpoints=folder / "checkpoints")
+    voices = Voices(hook)
+    said: dict[str, Any] = {"truth": [], "kept out": [], "applied": [], "sums": []}
+    for step in hook.steps(29):
+        if step == 25 and hook.attempt == 0 and rank == 0:
+            keeper = hook._training.keeper
+            assert keeper is not None
+            good = next(one for one in keeper.reports() if one.step == 10)
+            order(hook, Rollback(checkpoint_id=good.checkpoint_id))
+        loss = training.gradients()
+        gradients = [p.grad.full_tensor() for p in training.model.parameters() if isinstance(p.grad, DTensor)]
+        before = training.whole()
+        if (step, hook.attempt, rank) == (14, 0, 3):
+            gradient = next(iter(training.model.parameters())).grad
+            assert isinstance(gradient, DTensor)
+            gradient.to_local()[0, 0] = float("nan")
+        training.update()
+        if (step, hook.attempt) == (14, 0):
+            said["kept out"] = [torch.equal(old, new) for old, new in zip(before, training.whole())]
+        if hook.attempt == 0 and step < 8:
+            said["truth"].append([norm_of(gradients), norm_of(training.whole())])
+        outcome = hook.observe(loss)
+        if outcome.action:
+            said["applied"].append([outcome.step, outcome.action, outcome.next_step])
+        said["sums"].append(norm_of(training.whole()))
+    hook.close()
+    said["rows"] = [dict(row.signals) for row in voices.of(Observation)]
+    return said
+
+
+def test_hybrid_shards_are_measured_whole_guarded_together_and_taken_back(tmp_path: Path) -> None:
+    said = run_ranks(hybrid, tmp_path, ranks=4)
+    first = said[0]
+    for row, (gradient, parameters) in zip(first["rows"], first["truth"]):
+        assert math.isclose(row["grad_norm"], gradient, rel_tol=1e-4)
+        assert math.isclose(row["param_norm"], parameters, rel_tol=1e-4)
+    assert all(one["kept out"] == [True] * 4 for one in said.values())
+    assert all(one["applied"] == [[25, "rollback", 10]] for one in said.values()), first["applied"]
+    assert all(one["sums"] == first["sums"] for one in said.values())
+    assert math.isclose(first["sums"][25], first["sums"][9])
+
+
 def guarded_and_back(rank: int, folder: Path) -> dict[str, Any]:
     training = Sharded(rank)
     hook = training.attach(mode="act", checkpoints=folder / "checkpoints")
