@@ -58,8 +58,9 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.time) ->
     )
     app.state.service = api.Service(settings, database, ingest, telemetry, feed, keeper, clock)
     for router in api.ROUTERS:
-        app.include_router(router, prefix=api.PREFIX)
-    app.include_router(api.HEALTH_ROUTER)
+        # `include_router` would make every route a second time, at the first request, and have each path looked for
+        # in one router after the other.
+        app.router.routes.extend(router.routes)
     app.openapi = lambda: api.document(app)  # type: ignore[method-assign]
     web.open_pages(app)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=settings.known_hosts, www_redirect=False)

@@ -29,7 +29,7 @@ from monitor_server.api import (
 from monitor_server.api.openapi import document
 from monitor_server.api.problems import HANDLERS
 from monitor_server.api.request_ids import RequestIds
-from monitor_server.api.service import Service
+from monitor_server.api.service import PREFIX, Service
 
 ROUTERS = (
     registration.router,
@@ -50,11 +50,7 @@ ROUTERS = (
     annotating.router,
     playbooks.router,
     export.router,
+    health.router,
 )
-"""Under ``PREFIX``."""
 
-PREFIX = "/api/v1"
-
-HEALTH_ROUTER = health.router
-
-__all__ = ["HANDLERS", "HEALTH_ROUTER", "PREFIX", "ROUTERS", "RequestIds", "Service", "document"]
+__all__ = ["HANDLERS", "PREFIX", "ROUTERS", "RequestIds", "Service", "document"]

@@ -8,10 +8,10 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Response
 
 from monitor_server.answers import AdviceOnRun
-from monitor_server.api.service import Reading, answer
+from monitor_server.api.service import PREFIX, Reading, answer
 from trainguard.policy.diagnosis import SetUp, Task, advise
 
-router = APIRouter(tags=["runs"])
+router = APIRouter(prefix=PREFIX, tags=["runs"])
 
 Chosen = Annotated[Task | None, Query(description="Whose published ranges apply; default: the run's tag `task`.")]
 

@@ -14,13 +14,13 @@ from monitor_server.answers import RunAnnotation
 from monitor_server.api.bodies import read_model
 from monitor_server.api.etags import PRECONDITION, refuse_stale, tagged
 from monitor_server.api.openapi import takes
-from monitor_server.api.service import Administering, Commanding, Reading, Service
+from monitor_server.api.service import PREFIX, Administering, Commanding, Reading, Service
 from monitor_server.pipeline import annotate, delete_run
 from monitor_server.storage import notes
 from monitor_server.storage.notes import Annotation
 from trainguard.wire import WireModel
 
-router = APIRouter(tags=["runs"])
+router = APIRouter(prefix=PREFIX, tags=["runs"])
 
 TagName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
 TagValue = Annotated[str, Field(max_length=1000)]

@@ -10,10 +10,10 @@ from fastapi import APIRouter, Query, Response
 
 from monitor_server.answers import Audit, AuditEntry
 from monitor_server.api.cursors import entry_cursor, read_entry_cursor
-from monitor_server.api.service import Administering, answer
+from monitor_server.api.service import PREFIX, Administering, answer
 from monitor_server.storage import audit
 
-router = APIRouter(tags=["audit"])
+router = APIRouter(prefix=PREFIX, tags=["audit"])
 
 
 @router.get("/audit", response_model=Audit)

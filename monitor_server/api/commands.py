@@ -12,13 +12,13 @@ from starlette.concurrency import run_in_threadpool
 from monitor_server.answers import Commands, RecordedCommand
 from monitor_server.api.bodies import read_model
 from monitor_server.api.openapi import takes
-from monitor_server.api.service import Commanding, Limit, Reading, Service, answer
+from monitor_server.api.service import PREFIX, Commanding, Limit, Reading, Service, answer
 from monitor_server.pipeline import approve, order
 from monitor_server.storage import commands
 from trainguard.wire import Command, Order, WireModel
 from trainguard.wire.base import Sentence
 
-router = APIRouter(tags=["commands"])
+router = APIRouter(prefix=PREFIX, tags=["commands"])
 
 Person = Annotated[str, Field(max_length=190)]
 

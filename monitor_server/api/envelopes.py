@@ -12,10 +12,10 @@ from starlette.concurrency import run_in_threadpool
 from monitor_server.api.bodies import read_model
 from monitor_server.api.openapi import takes
 from monitor_server.api.problems import busy, problem_of, refused_field
-from monitor_server.api.service import IngestingEnvelopes, Service, answer
+from monitor_server.api.service import PREFIX, IngestingEnvelopes, Service, answer
 from trainguard.wire import Envelope, Receipt
 
-router = APIRouter(tags=["trainers"])
+router = APIRouter(prefix=PREFIX, tags=["trainers"])
 
 COMMIT_WITHIN_SECONDS = 30.0
 """Longer than a trainer waits; then it sends the envelope again, and finds it recorded or not."""

@@ -11,11 +11,11 @@ from fastapi.sse import EventSourceResponse
 from starlette.concurrency import run_in_threadpool
 
 from monitor_server.api.problems import busy
-from monitor_server.api.service import Reading, Service
+from monitor_server.api.service import PREFIX, Reading, Service
 from monitor_server.api.watch import Watch
 from monitor_server.pipeline.broadcast import EventKind
 
-router = APIRouter(tags=["events"])
+router = APIRouter(prefix=PREFIX, tags=["events"])
 
 MOST_PROGRESS = 200
 """Runs whose progress one stream tells: more than a page shows."""

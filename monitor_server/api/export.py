@@ -16,11 +16,11 @@ from pydantic import TypeAdapter, ValidationError
 from monitor_server.answers import ObservationRow
 from monitor_server.api.observations import AttemptQuery, FromStep, ToStep
 from monitor_server.api.problems import refused_field
-from monitor_server.api.service import Reading, Service
+from monitor_server.api.service import PREFIX, Reading, Service
 from monitor_server.storage import observations
 from trainguard.wire import Observation, SignalName
 
-router = APIRouter(tags=["observations"])
+router = APIRouter(prefix=PREFIX, tags=["observations"])
 
 PAGE = 2000
 MOST_SIGNALS = 256

@@ -6,11 +6,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
-from monitor_server.api.service import Reading, answer
+from monitor_server.api.service import PREFIX, Reading, answer
 from monitor_server.storage import fleet, runs
 from trainguard.wire import WireModel
 
-router = APIRouter(tags=["fleet"])
+router = APIRouter(prefix=PREFIX, tags=["fleet"])
 
 MOST_INCIDENTS = 20_000
 """Counted at most, the latest: about a second's work."""

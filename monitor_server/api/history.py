@@ -16,10 +16,10 @@ from monitor_server.answers import (
     Findings,
     RecordedFinding,
 )
-from monitor_server.api.service import Limit, Reading, answer
+from monitor_server.api.service import PREFIX, Limit, Reading, answer
 from monitor_server.storage import attempts, incidents, reports
 
-router = APIRouter(tags=["history"])
+router = APIRouter(prefix=PREFIX, tags=["history"])
 
 
 @router.get("/runs/{run_id}/attempts", response_model=Attempts)

@@ -14,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from monitor_server.answers import IncidentDetail, Incidents
 from monitor_server.api.bodies import read_model
 from monitor_server.api.openapi import takes
-from monitor_server.api.service import Commanding, Limit, Reading, Service, answer
+from monitor_server.api.service import PREFIX, Commanding, Limit, Reading, Service, answer
 from monitor_server.api.stories import detail_of, recorded
 from monitor_server.pipeline import UnknownIncident, acknowledge, approve, comment_on, decline, resolve
 from monitor_server.pipeline.refusals import IncidentRefused
@@ -23,7 +23,7 @@ from monitor_server.storage.incidents import StoredIncident
 from trainguard.wire import DecisionReport, FindingKind, IncidentState, WireModel
 from trainguard.wire.base import Sentence
 
-router = APIRouter(tags=["incidents"])
+router = APIRouter(prefix=PREFIX, tags=["incidents"])
 
 States = Annotated[list[IncidentState] | None, Query(description="May be given several times.")]
 Kinds = Annotated[list[FindingKind] | None, Query(description="May be given several times.")]

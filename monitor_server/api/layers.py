@@ -8,11 +8,11 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Response
 
 from monitor_server.api.observations import FromStep, ToStep
-from monitor_server.api.service import Reading, answer
+from monitor_server.api.service import PREFIX, Reading, answer
 from monitor_server.storage import layers
 from trainguard.wire import SignalValue, WireModel
 
-router = APIRouter(tags=["observations"])
+router = APIRouter(prefix=PREFIX, tags=["observations"])
 
 LayerSignal = Literal["grad_norm", "param_norm", "update_ratio", "zero_grads"]
 

@@ -16,13 +16,13 @@ from monitor_server.answers import (
 )
 from monitor_server.api.cursors import read_step_cursor, step_cursor
 from monitor_server.api.problems import refused_field
-from monitor_server.api.service import Limit, Reading, answer
+from monitor_server.api.service import PREFIX, Limit, Reading, answer
 from monitor_server.storage import buckets, observations
 from monitor_server.storage.buckets import Columns
 from trainguard.wire import STANDARD_SIGNALS
 from trainguard.wire.base import Attempt, Step
 
-router = APIRouter(tags=["observations"])
+router = APIRouter(prefix=PREFIX, tags=["observations"])
 
 AttemptQuery = Annotated[Attempt | None, Query(description="Only this attempt.")]
 FromStep = Annotated[Step | None, Query(description="From this step on.")]

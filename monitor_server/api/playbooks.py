@@ -13,14 +13,14 @@ from monitor_server.api.bodies import read_model
 from monitor_server.api.etags import PRECONDITION, refuse_stale, tagged
 from monitor_server.api.openapi import takes
 from monitor_server.api.problems import Problem, invalid
-from monitor_server.api.service import Administering, Reading, Service, answer
+from monitor_server.api.service import PREFIX, Administering, Reading, Service, answer
 from monitor_server.pipeline import set_playbook
 from monitor_server.storage import playbooks
 from monitor_server.storage.playbooks import StoredPlaybook
 from trainguard.playbooks import tell_playbook
 from trainguard.policy import Playbook
 
-router = APIRouter(tags=["playbooks"])
+router = APIRouter(prefix=PREFIX, tags=["playbooks"])
 
 ProjectPath = Annotated[str, Path(min_length=1, max_length=200)]
 

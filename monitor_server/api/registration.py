@@ -8,13 +8,13 @@ from starlette.concurrency import run_in_threadpool
 from monitor_server.answers import RunSummary
 from monitor_server.api.bodies import read_model
 from monitor_server.api.openapi import takes
-from monitor_server.api.service import Ingesting, Service, answer
+from monitor_server.api.service import PREFIX, Ingesting, Service, answer
 from monitor_server.api.summaries import summary
 from monitor_server.pipeline import register_run
 from monitor_server.storage import RunRow, runs
 from trainguard.wire import RunDescription
 
-router = APIRouter(tags=["trainers"])
+router = APIRouter(prefix=PREFIX, tags=["trainers"])
 
 
 @router.post(

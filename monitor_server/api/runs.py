@@ -9,12 +9,12 @@ from fastapi import APIRouter, Query, Response
 
 from monitor_server.answers import RunDetail, RunPage
 from monitor_server.api.cursors import read_run_cursor, run_cursor
-from monitor_server.api.service import Reading, answer
+from monitor_server.api.service import PREFIX, Reading, answer
 from monitor_server.api.summaries import detail, summaries
 from monitor_server.storage import runs
 from monitor_server.storage.runs import SortKey
 
-router = APIRouter(tags=["runs"])
+router = APIRouter(prefix=PREFIX, tags=["runs"])
 
 State = Literal["running", "silent", "finished", "halted", "failed"]
 

@@ -21,6 +21,9 @@ from monitor_server.settings import Settings
 from monitor_server.storage import Database, RunRow, runs
 from monitor_server.telemetry import Telemetry
 
+PREFIX = "/api/v1"
+"""What every path begins with, but those of health and metrics."""
+
 
 @dataclass(frozen=True, slots=True)
 class Service:

@@ -13,10 +13,10 @@ from monitor_server.access.keeper import COOKIE
 from monitor_server.answers import Session
 from monitor_server.api.bodies import read_model
 from monitor_server.api.openapi import takes
-from monitor_server.api.service import Service, Serving, answer
+from monitor_server.api.service import PREFIX, Service, Serving, answer
 from trainguard.wire import WireModel
 
-router = APIRouter(tags=["session"])
+router = APIRouter(prefix=PREFIX, tags=["session"])
 
 LONGEST_SECONDS = 30 * 86_400
 

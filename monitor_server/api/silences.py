@@ -15,7 +15,7 @@ from monitor_server.answers import RecordedSilence, Silences
 from monitor_server.api.bodies import read_model
 from monitor_server.api.openapi import takes
 from monitor_server.api.problems import Problem, refused_field
-from monitor_server.api.service import Commanding, Limit, Reading, Service, answer
+from monitor_server.api.service import PREFIX, Commanding, Limit, Reading, Service, answer
 from monitor_server.pipeline import silence, unsilence
 from monitor_server.storage import runs, silences
 from monitor_server.storage.silences import Silence
@@ -23,7 +23,7 @@ from trainguard.wire import FindingKind, WireModel
 from trainguard.wire.base import Sentence
 from trainguard.wire.run_description import Name
 
-router = APIRouter(tags=["silences"])
+router = APIRouter(prefix=PREFIX, tags=["silences"])
 
 LONGEST_SECONDS = 90 * 86_400.0
 

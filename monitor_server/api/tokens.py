@@ -14,14 +14,14 @@ from monitor_server.answers import NewToken, RecordedToken, Tokens
 from monitor_server.api.bodies import read_model
 from monitor_server.api.openapi import takes
 from monitor_server.api.problems import Problem
-from monitor_server.api.service import Administering, Service, answer
+from monitor_server.api.service import PREFIX, Administering, Service, answer
 from monitor_server.pipeline import keep_token, renew, revoke
 from monitor_server.storage import tokens
 from monitor_server.storage.tokens import TokenRow
 from trainguard.wire import WireModel
 from trainguard.wire.run_description import Name
 
-router = APIRouter(tags=["tokens"])
+router = APIRouter(prefix=PREFIX, tags=["tokens"])
 
 LONGEST_SECONDS = 10 * 365 * 86_400.0
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
-from monitor_server.cli import replaying
-from monitor_server.cli.telling_replays import tell_replay
-from monitor_server.cli.telling_tuning import print_tuning, tell_tuning
-from trainguard.replay import Settings
-from trainguard.replay.replaying import CHECKPOINT_EVERY
+if TYPE_CHECKING:  # every other command, the service's start above all, would wait for it
+    from trainguard.replay import Settings
 
 Logs = Annotated[
     list[str],
@@ -49,10 +46,16 @@ def replay_logs(
     settings: Set = None,
     columns: Columns = None,
     checkpoint_every: Annotated[
-        int, typer.Option(min=1, help="Steps between the checkpoints that the run is taken to have had.")
-    ] = CHECKPOINT_EVERY,
+        int | None,
+        typer.Option(
+            min=1, help="Steps between the checkpoints that the run is taken to have had. [dim]Default: 200[/]"
+        ),
+    ] = None,
 ) -> None:
     """Judge past logs: what trainguard would have found in them, and what it would have done."""
+    from monitor_server.cli import replaying
+    from monitor_server.cli.telling_replays import tell_replay
+
     chosen, named = _chosen(sensitivity, settings, columns, checkpoint_every)
     complaints = _Complaints()
     console = Console()
@@ -89,7 +92,10 @@ def tune(
     columns: Columns = None,
 ) -> None:
     """Propose thresholds from your own past runs: quieter where alarms came to nothing, never deaf to what mattered."""
-    chosen, named = _chosen(sensitivity, settings, columns, CHECKPOINT_EVERY)
+    from monitor_server.cli import replaying
+    from monitor_server.cli.telling_tuning import print_tuning, tell_tuning
+
+    chosen, named = _chosen(sensitivity, settings, columns, None)
     complaints = _Complaints()
     runs = list(replaying.read_runs(files, named, complaints.add))
     if runs:
@@ -111,10 +117,13 @@ class _Complaints:
 
 
 def _chosen(
-    sensitivity: str, settings: list[str] | None, columns: list[str] | None, checkpoint_every: int
+    sensitivity: str, settings: list[str] | None, columns: list[str] | None, checkpoint_every: int | None
 ) -> tuple[Settings, dict[str, str]]:
+    from monitor_server.cli import replaying
+    from trainguard.replay.replaying import CHECKPOINT_EVERY
+
     try:
-        chosen = replaying.settings_of(sensitivity, settings or (), checkpoint_every)
+        chosen = replaying.settings_of(sensitivity, settings or (), checkpoint_every or CHECKPOINT_EVERY)
         return chosen, replaying.columns_named(columns or ())
     except replaying.WrongOption as error:
         _say_wrong(str(error))

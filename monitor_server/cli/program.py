@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from monitor_server.cli import without_collections
 from monitor_server.cli.asking import DEFAULT_SERVER, AsJson, Asking, Limit, Server, Token, give_up
 from monitor_server.cli.audit_commands import add_audit_command
 from monitor_server.cli.incident_commands import incident_program
@@ -80,7 +81,8 @@ def serve(
     Every option, and more, is also read from a variable: [bold]TRAINGUARD_DATABASE[/],
     [bold]TRAINGUARD_WEBHOOK_SECRET[/] and so on.
     """
-    from monitor_server.cli.serving import run_service  # its libraries are of another extra than ours
+    with without_collections():
+        from monitor_server.cli.serving import run_service  # its libraries are of another extra than ours
 
     run_service(
         {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -108,6 +109,9 @@ def _serve(app: FastAPI, listener: socket.socket) -> None:
         timeout_graceful_shutdown=DRAIN_SECONDS,
         lifespan="on",
     )
+    # Modules, routes and models are half a million objects that stay: a full collection that looks through them all
+    # would hold up whoever waits for a receipt by a tenth of a second.
+    gc.freeze()
     try:
         Serving(config, app.state.service.feed).run(sockets=[listener])
     except KeyboardInterrupt:

@@ -12,11 +12,6 @@ from monitor_server.notifiers.words import body, title
 from monitor_server.receivers import Receiver, ReceiversError
 from monitor_server.storage.notifications import Notification
 
-try:
-    import apprise
-except ModuleNotFoundError:  # without the extra; the address book says so before anybody comes here
-    apprise = None  # type: ignore[assignment]
-
 TALKATIVE = ("apprise", "requests", "urllib3", "urllib3.connectionpool")
 """Loggers whose lines hold addresses, and so secrets."""
 
@@ -30,9 +25,14 @@ class Apprise(Notifier):
     name: ClassVar[str] = "apprise"
 
     def __init__(self, receiver: Receiver) -> None:
+        # Here and not above: it knows a hundred services, and a start without such a receiver need not wait for them.
+        # Where the extra is missing, the address book has said so before anybody comes here.
+        import apprise
+
         _silence()
         asset = apprise.AppriseAsset(app_id="trainguard", app_desc="trainguard", async_mode=False)
         self._service = apprise.Apprise(asset=asset)
+        self._kind, self._text = apprise.NotifyType, apprise.NotifyFormat.TEXT
         if not self._service.add(receiver.url.get_secret_value()):
             scheme = receiver.url.get_secret_value().partition("://")[0]
             raise ReceiversError(
@@ -48,8 +48,8 @@ class Apprise(Notifier):
                 has_arrived = self._service.notify(
                     title=title(letter),
                     body=body(letter),
-                    notify_type=apprise.NotifyType(KINDS.get(letter.event, "warning")),
-                    body_format=apprise.NotifyFormat.TEXT,
+                    notify_type=self._kind(KINDS.get(letter.event, "warning")),
+                    body_format=self._text,
                 )
             except Exception as error:
                 return Delivery("retry", f"{type(error).__name__} inside Apprise")

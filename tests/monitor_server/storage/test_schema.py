@@ -12,7 +12,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import inspect
 
 from monitor_server.settings import Settings
-from monitor_server.storage import Database, SchemaError, observations, schema
+from monitor_server.storage import Database, SchemaError, migrating, observations, schema
 from monitor_server.storage.tables import metadata
 from tests.monitor_server.service import Clock, Service, Trainer, block_of, diverge
 
@@ -25,6 +25,50 @@ def differences(database: Database) -> list[object]:
 
 def test_the_migrations_make_exactly_the_tables_that_the_code_works_with(database: Database) -> None:
     assert differences(database) == []
+
+
+def test_alembic_check_finds_no_migration_missing(database: Database) -> None:
+    with database.write() as connection:
+        migrating.check(connection, schema.migrations_folder())
+
+
+def test_the_newest_migration_is_known_by_heart() -> None:
+    assert migrating.known_revisions(schema.migrations_folder())[0] == schema.HEAD
+
+
+def written_schema(database: Database) -> list[tuple[object, ...]]:
+    """The schema in the database's own words."""
+    with database.read() as connection:
+        if database.is_sqlite:
+            return [(*row,) for row in connection.exec_driver_sql("SELECT name, sql FROM sqlite_master ORDER BY name")]
+        columns = (
+            "SELECT table_name, ordinal_position, column_name, data_type, character_maximum_length, is_nullable, "
+            "column_default, is_identity FROM information_schema.columns WHERE table_schema = 'public' ORDER BY 1, 2"
+        )
+        indexes = "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public' ORDER BY 1"
+        constraints = (
+            "SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint "
+            "WHERE connamespace = 'public'::regnamespace ORDER BY 1, 2"
+        )
+        asked = (columns, indexes, constraints)
+        return [(*row,) for question in asked for row in connection.exec_driver_sql(question)]
+
+
+def test_an_empty_database_is_given_at_once_what_the_migrations_come_to(empty_address: str) -> None:
+    database = Database(empty_address)
+    with database.write() as connection:
+        migrating.up(connection, schema.migrations_folder(), "head")
+    migrated = written_schema(database)
+    assert len(migrated) > 40
+    with database.write() as connection:
+        for name in inspect(connection).get_table_names():
+            cascade = "" if database.is_sqlite else " CASCADE"
+            connection.exec_driver_sql(f"DROP TABLE {name}{cascade}")
+    schema.upgrade(database)
+    assert written_schema(database) == migrated
+    with database.read() as connection:
+        schema.require_current(connection)
+    database.close()
 
 
 def test_up_and_down_and_up_with_rows_in_the_tables(empty_address: str) -> None:
