@@ -20,6 +20,7 @@ from sqlalchemy.engine import make_url
 
 from monitor_server.access import require_a_reason_to_be_open
 from monitor_server.app import create_app
+from monitor_server.cli.patience import PatientForAWhile
 from monitor_server.cli.workers import Supervisor
 from monitor_server.live import EventFeed
 from monitor_server.logs import begin_logging
@@ -63,8 +64,10 @@ def run_service(given: Mapping[str, Any]) -> None:
     if settings.workers > 1:
         # Only bound: it keeps the port, and connections come to the workers' own sockets.
         _build(settings)
+        # Those listen already, so that whoever comes before the workers are up waits for them.
+        listeners = [_bind(settings) for _ in range(settings.workers)]
         logger.info("serving %s on %s with %d workers", settings.page_url, _shown(settings), settings.workers)
-        Supervisor(settings, _work).run()
+        Supervisor(settings, _work, listeners).run()
         listener.close()
         return
     app = _build(settings)
@@ -72,14 +75,17 @@ def run_service(given: Mapping[str, Any]) -> None:
     _serve(app, listener)
 
 
-def _work(settings: Settings, index: int) -> None:
-    """One worker of several, in a process of its own."""
+def _work(settings: Settings, index: int, listener: socket.socket | None) -> None:
+    """One worker of several, in a process of its own; one that takes a dead one's place makes its own ``listener``.
+
+    It does so when it is ready: until then the others have all connections.
+    """
     begin_logging(settings.log_format)
     # Ctrl-C reaches the whole group; the supervisor says when to end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     app = _build(settings)
-    _serve(app, _bind(settings))
+    _serve(app, listener or _bind(settings))
 
 
 def _end_with(parent: int) -> None:
@@ -101,6 +107,7 @@ def _serve(app: FastAPI, listener: socket.socket) -> None:
     signal.signal(signal.SIGTERM, _leave)
     config = uvicorn.Config(
         app,
+        http=PatientForAWhile,
         log_config=None,
         access_log=False,
         server_header=False,

@@ -7,10 +7,11 @@ import multiprocessing
 import os
 import shutil
 import signal
+import socket
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing.process import BaseProcess
 from types import FrameType
 
@@ -18,7 +19,7 @@ from monitor_server.settings import Settings
 
 logger = logging.getLogger("trainguard")
 
-Work = Callable[[Settings, int], None]
+Work = Callable[[Settings, int, socket.socket | None], None]
 
 LEAVE_SECONDS = 40.0
 """Longer than a worker takes to drain; then it is killed."""
@@ -28,11 +29,16 @@ LOOK_SECONDS = 0.5
 
 
 class Supervisor:
-    """Keeps so many workers running until SIGTERM or SIGINT. A worker that dies is replaced, and the others go on."""
+    """Keeps so many workers running until SIGTERM or SIGINT. A worker that dies is replaced, and the others go on.
 
-    def __init__(self, settings: Settings, work: Work) -> None:
+    Each of the first workers is handed one of the ``listeners``, which nobody else keeps: with a worker that dies goes
+    its socket, and the kernel sends every connection to the others.
+    """
+
+    def __init__(self, settings: Settings, work: Work, listeners: Sequence[socket.socket] = ()) -> None:
         self._settings = settings
         self._work = work
+        self._listeners = list(listeners)
         # spawn: a fork would take threads and database connections along, half alive.
         self._context = multiprocessing.get_context("spawn")
         self._workers: list[tuple[BaseProcess, float] | None] = [None] * settings.workers
@@ -67,8 +73,13 @@ class Supervisor:
                     self._not_before[index] = now + SHORTEST_LIFE_SECONDS
             if now < self._not_before[index]:
                 continue
-            process = self._context.Process(target=self._work, args=(self._settings, index), name=f"worker-{index}")
+            listener = self._listeners.pop() if self._listeners else None
+            process = self._context.Process(
+                target=self._work, args=(self._settings, index, listener), name=f"worker-{index}"
+            )
             process.start()
+            if listener is not None:
+                listener.close()
             self._workers[index] = (process, now)
 
     def _end(self) -> None:

@@ -7,6 +7,7 @@ import queue
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 
 from monitor_server.live import LiveMemory
@@ -34,6 +35,8 @@ class Overloaded(Exception):
 class _Waiting:
     envelope: Envelope
     answer: Future[Case] = field(default_factory=Future)
+    # With the ids of its request, which every line that is logged of it then names.
+    context: Context = field(default_factory=copy_context)
 
 
 class Ingest:
@@ -121,7 +124,7 @@ class Ingest:
                 raise
             except Exception as error:
                 if len(batch) == 1:
-                    logger.exception("an envelope could not be recorded")
+                    batch[0].context.run(logger.exception, "an envelope could not be recorded")
                 else:
                     logger.warning("%d envelopes could not be recorded together: %s", len(batch), error)
                 work = self._commit(batch, one_by_one=True)
@@ -144,6 +147,6 @@ class Ingest:
                 connection, self._memory, self._settings, [one.envelope for one in batch], one_by_one=one_by_one
             )
             for one in batch:
-                work.record(one.envelope, self._clock())
+                one.context.run(work.record, one.envelope, self._clock())
             work.finish(self._clock(), pressure=self.pressure)
         return work

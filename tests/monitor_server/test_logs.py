@@ -13,6 +13,7 @@ import pytest
 from monitor_server.app import create_app
 from monitor_server.logs import begin_logging
 from monitor_server.settings import Settings
+from tests.monitor_server.service import AS_JSON, Trainer
 
 
 @pytest.fixture(autouse=True)
@@ -63,3 +64,30 @@ async def test_an_answer_and_the_log_name_the_request_and_its_run(
     first, second = map(json.loads, lines())
     assert (first["request_id"], first["run_id"]) == ("abc-1", str(run_id))
     assert second["request_id"] == made.headers["x-request-id"]
+
+
+async def test_what_the_thread_of_ingest_logs_names_the_request_too(
+    address: str, lines: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("no")
+
+    monkeypatch.setattr("monitor_server.pipeline.transaction.walk", fail)
+    begin_logging("json")
+    app = create_app(Settings(database=address))
+    trainer = Trainer()
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://test/api/v1", headers=AS_JSON) as client,
+    ):
+        await client.post("/runs", content=trainer.description().model_dump_json())
+        answer = await client.post(
+            f"/runs/{trainer.run_id}/envelopes",
+            content=trainer.steps([1.0]).model_dump_json(),
+            headers={"x-request-id": "abc-2"},
+        )
+        assert answer.status_code == 500
+    told = [line for line in map(json.loads, lines()) if "could not be recorded" in line["event"]]
+    assert told
+    assert {(line["request_id"], line["run_id"]) for line in told} == {("abc-2", str(trainer.run_id))}

@@ -47,9 +47,13 @@ def wait_for(process: subprocess.Popen[bytes], log: Path) -> str:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
         found = re.search(r"serving (http://\S+) on .* with 2 workers", log.read_text())
-        if found and listeners(found[1]) == 2:
+        if found:
+            # At once: nobody is refused, whoever comes early waits. Each time the kernel picks one of both.
+            for _ in range(12):
+                assert httpx.get(f"{found[1]}/readyz", timeout=START_SECONDS).status_code == 200
+            assert listeners(found[1]) == 2
             return found[1]
-        time.sleep(0.1)
+        time.sleep(0.01)
     pytest.fail(f"it did not serve: {log.read_text()}")
 
 
