@@ -157,7 +157,7 @@ class Overheating(Detector):
             onset=int(blocks[good].step),
             value=watch.loss_value,
             evidence={
-                "loss_before": _level(blocks, good),
+                "loss_before": _level(blocks, max(then, good - WIDTH + 1)),
                 "param_norm_before": before.norm,
                 "param_norm_at": newest.norm,
                 "learning_rate_before": before.rate,
@@ -180,16 +180,17 @@ class Overheating(Detector):
         return None
 
     def _last_good(self, blocks: Sequence[Block], then: int) -> int:
-        """The last block at which the loss was as good as ever, while the norm had done less than half of its growth.
+        """The last block up to which the loss was as good as ever and the norm had done less than half of its growth.
 
         Where it took to be sure says too little of where it began: a run that was still learning at twice its good
         rate would be thrown back by fifty steps more.
         """
         half = blocks[-1].norm / self._swollen**0.5
-        known = [index for index in range(then, len(blocks) - 1) if blocks[index].norm <= half]
+        known = [index for index in range(then, len(blocks) - WIDTH + 1) if blocks[index + WIDTH - 1].norm <= half]
         levels = {index: _level(blocks, index) for index in known}
-        lowest = min(levels.values())
-        return max(index for index in known if levels[index] <= lowest + self.gain * abs(lowest))
+        lowest = min(levels.values(), default=0.0)
+        good = [index for index in known if levels[index] <= lowest + self.gain * abs(lowest)]
+        return good[-1] + WIDTH - 1 if good else then
 
     def memory(self) -> State:
         """See `Detector.memory`."""
