@@ -74,9 +74,9 @@ class Settings(BaseModel):
     body_seconds: Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)] = 30.0
     """How long the body of a request may take to arrive."""
     requests_per_minute: Annotated[int, Field(ge=0)] = 6_000
-    """Of each token, per process; 0 sets no limit."""
+    """Of each token, by all workers together; 0 sets no limit."""
     envelopes_per_minute: Annotated[int, Field(ge=0)] = 120_000
-    """Of each token, per process: one token may serve a thousand trainers. 0 sets no limit."""
+    """Of each token, by all workers together: one token may serve a thousand trainers. 0 sets no limit."""
     event_streams: Annotated[int, Field(ge=1, le=10_000)] = 100
     """Pages that may follow live at once, per process; more are answered 503."""
     webhook_url: str = ""

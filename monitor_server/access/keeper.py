@@ -59,9 +59,9 @@ class Keeper:
         self._database = database
         self._settings = settings
         self._clock = clock
-        self._requests = Pace("requests", settings.requests_per_minute)
-        self._envelopes = Pace("envelopes", settings.envelopes_per_minute)
-        self._failures = Pace("failures", FAILURES_PER_MINUTE)
+        self._requests = Pace("requests", settings.requests_per_minute, workers=settings.workers)
+        self._envelopes = Pace("envelopes", settings.envelopes_per_minute, workers=settings.workers)
+        self._failures = Pace("failures", FAILURES_PER_MINUTE, workers=settings.workers)
         self._lock = threading.Lock()
         self._rows: OrderedDict[str, _Remembered] = OrderedDict()
         self._any = _Remembered(None, -1.0)
@@ -87,7 +87,8 @@ class Keeper:
             raise Forbidden(f"token {caller.name!r} is not for this: it takes scope {scope}, and this one has {may}")
         pace = self._envelopes if kind == "envelope" else self._requests
         if not await pace.hit(caller.token_id or ""):
-            raise TooManyRequests(f"token {caller.name!r} has made its {pace.per_minute} {kind}s of this minute")
+            share = "" if self._settings.workers == 1 else f" at this one of {self._settings.workers} workers"
+            raise TooManyRequests(f"token {caller.name!r} has made its {pace.per_minute} {kind}s of this minute{share}")
         return caller
 
     async def is_needed(self) -> bool:

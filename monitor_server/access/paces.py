@@ -1,4 +1,8 @@
-"""Paces: how often somebody may come. Counted per process, in windows of a minute."""
+"""Paces: how often somebody may come, in windows of a minute.
+
+Each process counts for itself: to ask the database at every request would cost more than the request. So of several
+workers each allows its share, and together they never allow more than was set.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +12,12 @@ from limits.aio.strategies import FixedWindowRateLimiter
 
 
 class Pace:
-    """So many a minute for each key; 0 is no limit."""
+    """So many a minute for each key, from all ``workers`` together; 0 is no limit."""
 
-    def __init__(self, name: str, per_minute: int) -> None:
-        self.per_minute = per_minute
-        self._item = RateLimitItemPerMinute(max(1, per_minute), namespace=name)
+    def __init__(self, name: str, per_minute: int, *, workers: int = 1) -> None:
+        # Never nothing at all: a limit smaller than the number of workers is one request each.
+        self.per_minute = max(1, per_minute // workers) if per_minute else 0
+        self._item = RateLimitItemPerMinute(max(1, self.per_minute), namespace=name)
         self._limiter = FixedWindowRateLimiter(MemoryStorage())
 
     async def hit(self, key: str) -> bool:

@@ -201,13 +201,33 @@ class Client:
                     columns.setdefault(f"{name}_{suffix}", []).extend(values)
         return as_frame(columns)
 
-    def export(self, run: Run, path: str | os.PathLike[str], *, signals: Sequence[str] = ()) -> Path:
-        """Write every observation to a file, ``.csv`` or ``.jsonl`` by its name, however many there are."""
+    def export(
+        self,
+        run: Run,
+        path: str | os.PathLike[str],
+        *,
+        signals: Sequence[str] = (),
+        attempt: int | None = None,
+        from_step: int | None = None,
+        to_step: int | None = None,
+        every: int = 1,
+    ) -> Path:
+        """Write every observation to a file, ``.csv`` or ``.jsonl`` by its name, however many there are.
+
+        Or fewer: of one attempt, of some steps (``to_step`` inclusive), of those that ``every`` divides.
+        """
         target = Path(path)
         form = target.suffix.lower().removeprefix(".")
         if form not in ("csv", "jsonl"):
             raise ValueError(f"path ends with {target.suffix!r}; name a file .csv or .jsonl")
-        query = {"format": form, "signals": ",".join(signals) or None}
+        query = {
+            "format": form,
+            "signals": ",".join(signals) or None,
+            "attempt": attempt,
+            "from_step": from_step,
+            "to_step": to_step,
+            "every": every,
+        }
         with (
             self._connection.stream(f"runs/{self._id(run)}/observations/export", query=query) as response,
             target.open("wb") as file,

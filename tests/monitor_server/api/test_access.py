@@ -12,6 +12,7 @@ import pytest
 
 from monitor_server.access import SCOPES, make_token
 from monitor_server.access.keeper import COOKIE, FAILURES_PER_MINUTE
+from monitor_server.access.paces import Pace
 from monitor_server.settings import Settings
 from monitor_server.storage import audit, tokens
 from tests.monitor_server.api.door import JSON, Door, opened, problem
@@ -202,6 +203,13 @@ async def test_each_token_has_its_pace(slow: Door) -> None:
     assert [one.status_code for one in sent] == [200, 200, 429]
     assert sent[-1].headers["retry-after"]
     assert (await call(slow, "GET", "/runs", other)).status_code == 200
+
+
+async def test_workers_share_a_pace() -> None:
+    for per_minute, workers, share in ((9, 4, 2), (2, 4, 1), (0, 4, 100), (9, 1, 9)):
+        pace = Pace("requests", per_minute, workers=workers)
+        allowed = [await pace.hit("one") for _ in range(100)].count(True)
+        assert allowed == share, (per_minute, workers)
 
 
 async def test_a_body_that_does_not_come_is_not_waited_for(slow: Door) -> None:

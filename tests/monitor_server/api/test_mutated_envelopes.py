@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import random
@@ -58,11 +59,12 @@ def mutate(document: dict[str, Any], chance: random.Random) -> bytes:
         if fault == 2:
             del holder[path[-1]]
         elif fault == 3 and isinstance(holder, list):
-            holder.insert(chance.randrange(len(holder) + 1), holder[path[-1]])
+            holder.insert(chance.randrange(len(holder) + 1), copy.deepcopy(holder[path[-1]]))
         elif fault == 4:
             holder[path[-1]] = json.loads(json.dumps(at(document, chance.choice(places(document)))))
         else:
-            holder[path[-1]] = chance.choice(VALUES)
+            # A copy: a later mutation would change the value itself, and in the end put it into itself.
+            holder[path[-1]] = copy.deepcopy(chance.choice(VALUES))
     text = json.dumps(document).encode()
     if chance.random() < 0.03:
         cut = chance.randrange(len(text))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
 import re
 import shutil
@@ -63,6 +64,8 @@ def test_numbers_come_as_a_frame_or_as_columns(
     written = client.export("char-gpt", tmp_path / "out.csv")
     with written.open(newline="") as file:
         assert [row["loss"] for row in csv.DictReader(file)] == ["1.0", "NaN", "Infinity"]
+    fewer = client.export("char-gpt", tmp_path / "out.jsonl", attempt=0, from_step=1, to_step=2, every=2)
+    assert [json.loads(line)["step"] for line in fewer.read_text().splitlines()] == [2]
     with pytest.raises(ValueError, match=r"name a file .csv or .jsonl"):
         client.export("char-gpt", tmp_path / "out.parquet")
 
