@@ -19,7 +19,7 @@ from typing import Any
 
 from benchmarks.server import bare, charts, fleet, kills, throughput
 from benchmarks.server.report import as_markdown
-from benchmarks.server.services import serving
+from benchmarks.server.services import COMPILED, serving
 from tests.monitor_server import postgres
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -50,7 +50,9 @@ QUICK = Size(seconds=3.0, runs=200, registered=1000, active=100, chart_steps=500
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.server", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a minute instead of eight, for a look; writes no results")
+    parser.add_argument(
+        "--quick", action="store_true", help="some minutes instead of twenty, for a look; writes no results"
+    )
     parser.add_argument("--only", default="", help="parts, with commas: " + ", ".join(PARTS))
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder to write server.md and .json to")
     options = parser.parse_args()
@@ -136,6 +138,21 @@ def _throughput(place: Place, size: Size) -> dict[str, Any]:
     return told
 
 
+def _compiled(place: Place, size: Size) -> dict[str, Any]:
+    """The first part again with the detectors that `make compiled` made."""
+    if not COMPILED.exists():
+        raise RuntimeError("the detectors are not compiled; run make compiled")
+    told: dict[str, Any] = {}
+    for kind in ("sqlite", "postgresql"):
+        address = getattr(place, kind)()
+        cluster = place.cluster if kind == "postgresql" else None
+        with serving(address, place.log, PYTHONPATH=str(COMPILED)) as service:
+            told[kind] = throughput.run(
+                service, address, postgres=cluster, seconds=size.seconds, runs=size.runs, envelopes=size.envelopes
+            )
+    return told
+
+
 def _on_a_new_one(place: Place, kind: str, size: Size) -> dict[str, Any]:
     address = getattr(place, kind)()
     with serving(address, place.log):
@@ -209,6 +226,7 @@ def _peers(place: Place, size: Size) -> dict[str, Any]:
 PARTS: dict[str, Callable[[Place, Size], dict[str, Any]]] = {
     "cold_start": _cold_start,
     "throughput": _throughput,
+    "compiled": _compiled,
     "two_workers": _two_workers,
     "fleet": _fleet,
     "charts": _charts,

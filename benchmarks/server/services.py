@@ -16,6 +16,12 @@ import httpx
 
 from examples.char_gpt.service import free_port
 
+REPOSITORY = Path(__file__).resolve().parents[2]
+SERVE = Path(__file__).with_name("serve.py")
+"""Run as a file, so that PYTHONPATH decides whose trainguard it is and not the folder it was started from."""
+COMPILED = REPOSITORY / ".venv" / "compiled"
+"""Where `make compiled` puts the package whose detectors are machine code."""
+
 START_SECONDS = 60.0
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -61,10 +67,10 @@ def start(database: str, log: Path, *options: str, port: int | None = None, **va
     began = time.perf_counter()
     with log.open("ab") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.server.serve", "--database", database, "--port", str(port), *options],
+            [sys.executable, str(SERVE), "--database", database, "--port", str(port), *options],
             stdout=output,
             stderr=subprocess.STDOUT,
-            env={**os.environ, **variables},
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY), **variables},
         )
     while True:
         with contextlib.suppress(httpx.HTTPError):

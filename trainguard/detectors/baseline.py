@@ -306,8 +306,12 @@ class Baseline:
         whole = {name: whole_in(state, name) for name in _WHOLE}
         numbers = {name: number_in(state, name) for name in _NUMBERS}
         windows = [numbers_in(state, name) for name in _WINDOWS]
-        for name, value in {**flags, **whole, **numbers}.items():
-            setattr(self, name, value)
+        for name in _FLAGS:
+            setattr(self, name, flags[name])
+        for name in _WHOLE:
+            setattr(self, name, whole[name])
+        for name in _NUMBERS:
+            setattr(self, name, numbers[name])
         self._find_least_band()
         self._recent.fill(windows[0])
         self._deviations.fill(windows[1])

@@ -272,8 +272,12 @@ class Watch:
         self.gradient.load_state_dict(mapping_in(state, "gradient"))
         self._history = deque((_POINT.pack(*point) for point in history), maxlen=HISTORY)
         self.levels = deque(levels, maxlen=LEVELS)
-        for name, value in {**whole, **flags, **values}.items():
-            setattr(self, name, value)
+        for name in whole:
+            setattr(self, name, whole[name])
+        for name in flags:
+            setattr(self, name, flags[name])
+        for name in values:
+            setattr(self, name, values[name])
 
 
 def _point(row: JsonValue) -> Point:
