@@ -287,6 +287,32 @@ def test_a_step_that_the_scaler_skips_is_skipped_on_every_rank_and_no_incident(t
     assert not first["troubled"]
 
 
+def without_gradients(rank: int, folder: Path) -> dict[str, Any]:
+    """From step 6 on rank 1 has none, as one whose batch uses nothing of the model."""
+    training = DataParallel(rank)
+    hook = training.attach(mode="observe", guard=True)
+    voices, losses = Voices(hook), []
+    for step in hook.steps(12):
+        loss = training.loss()
+        loss.backward()  # type: ignore[no-untyped-call]
+        if rank == 1 and step >= 6:
+            training.optimizer.zero_grad()
+        training.optimizer.step()
+        training.optimizer.zero_grad()
+        hook.observe(loss)
+        losses.append(loss.item())
+    hook.close()
+    return {"losses": losses, "rows": [dict(row.signals) for row in voices.of(Observation)]}
+
+
+def test_a_rank_without_gradients_holds_nobody_up(tmp_path: Path) -> None:
+    said = run_ranks(without_gradients, tmp_path)
+    rows = said[0]["rows"]
+    assert [row["loss/rank1"] for row in rows] == said[1]["losses"]
+    assert all(row["grad_norm"] > 0 for row in rows)
+    assert [row["param_norm/rank0"] == row["param_norm/rank1"] for row in rows] == [True] * 6 + [False] * 6
+
+
 def dies_over_a_command(rank: int, folder: Path) -> dict[str, Any]:
     """Rank 1 is killed between the commit and its own application."""
     attachment.PATIENCE = Patience(silence_seconds=5, grace_seconds=1)
