@@ -430,6 +430,17 @@ def test_an_explosion_that_healed_is_not_waited_for_a_second_time() -> None:
     assert story.clip_norm == 0.8, "it is no bad batch, so the limit stays"
 
 
+def test_what_would_be_done_about_it_stays_proposed() -> None:
+    story = Story(mode="advise")
+    story.step = 320
+    story.judge(story.finding("loss_spike", "warning", onset=320, **BURST), loss=5.0)
+    story.walk(10)
+    story.step = 400
+    story.judge(story.finding("loss_spike", "warning", onset=400, **BURST), loss=5.0)
+    story.walk(5, loss=5.0)
+    assert [one.verdict for one in story.decisions] == ["wait", "propose"]
+
+
 def test_a_run_that_fails_at_once_at_a_steady_rate_is_warmed_up_and_keeps_its_rate() -> None:
     story = Story()
     story.step = 9

@@ -144,13 +144,14 @@ def _climb(
     )
     rung = ladder.by_cause[own] if own else rung
     incident = incident.model_copy(update={"remedied": own})
-    depth = index
+    begun, depth = incident, index
     if first_seen is not None:
         # What seemed to heal and came again is no bad batch: what holds it now is to stay, and the checkpoints since
         # its first sign are not to be trusted, nor the one right before.
-        incident = incident.model_copy(update={"cause": "rate", "onset_step": first_seen})
+        incident = incident.model_copy(update={"cause": "rate"})
+        begun = incident.model_copy(update={"onset_step": first_seen})
         rung, depth = rung.model_copy(update={"rollback": "deeper"}), index + 1
-    remedy = compose(rung, incident, situation.checkpoints, depth)
+    remedy = compose(rung, begun, situation.checkpoints, depth)
     is_structural = False
     if rung.halt:
         report = halt_report(incident, judgement.memory, playbook)
