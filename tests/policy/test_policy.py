@@ -473,3 +473,16 @@ def test_updates_that_are_as_large_as_the_gradients_are_held_and_not_cut_as_well
     story.judge(story.finding(onset=390, grad_norm_before=0.5, grad_norm_at=4.5, **grown), loss=9.0)
     assert factor_of(story) == 0.5
     assert TightenClipping(max_norm=2.0) in story.commands[-1].orders
+
+
+def test_an_explosion_that_seemed_to_heal_within_a_slower_trouble_is_a_part_of_it() -> None:
+    story = Story()
+    story.step = 390
+    story.judge(story.finding("loss_spike", "warning", onset=390, **BURST), loss=5.0)
+    story.walk(10)
+    assert story.incident.state == "resolved"
+    story.step = 401
+    slow = {**BURST, "grad_norm_before": 0.5, "grad_norm_at": 0.6, "learning_rate_good": 1e-4}
+    story.judge(story.finding(onset=385, **slow), loss=5.0)
+    assert TightenClipping(max_norm=0.8) in story.commands[-1].orders
+    assert not any(isinstance(order, LowerLearningRate) for order in story.commands[-1].orders)

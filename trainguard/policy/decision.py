@@ -79,6 +79,27 @@ def _first_seen(judgement: Judgement, incident: Incident, ladder: Ladder) -> int
     )
 
 
+def _own_remedy(judgement: Judgement, incident: Incident, ladder: Ladder) -> tuple[str, Incident]:
+    """The first plain cause that has a remedy of its own which was not applied yet, and the incident that shows it.
+
+    What healed by itself in the stretch of this trouble is a part of it: parameters that swelled in one explosion did
+    not swell by the rate.
+    """
+    within = [
+        one
+        for one in judgement.memory.incidents
+        if one.family == incident.family
+        and one.state == "resolved"
+        and not one.rung
+        and incident.onset_step <= one.onset_step
+    ]
+    for shown in (incident, *reversed(within)):
+        for cause in _plain_causes(shown):
+            if cause in ladder.by_cause and cause not in judgement.memory.remedied:
+                return cause, shown
+    return "", incident
+
+
 def _plain_causes(incident: Incident) -> list[str]:
     return [one.cause for one in incident.diagnosis if one.support == "strong"]
 
@@ -134,22 +155,15 @@ def _climb(
         return _command(judgement, incident, situation, now, sentence, past_data.orders, index, is_retry=True)
     if not incident.rung and not incident.relapses:
         incident = incident.model_copy(update={"cause": cause_of(incident)})
-    own = next(
-        (
-            one
-            for one in _plain_causes(incident)
-            if one in ladder.by_cause and one not in judgement.memory.remedied and not rung.halt
-        ),
-        "",
-    )
+    own, seen_in = ("", incident) if rung.halt else _own_remedy(judgement, incident, ladder)
     rung = ladder.by_cause[own] if own else rung
     incident = incident.model_copy(update={"remedied": own})
-    begun, depth = incident, index
+    begun, depth = incident.model_copy(update={"evidence": seen_in.evidence}), index
     if first_seen is not None:
         # What seemed to heal and came again is no bad batch: what holds it now is to stay, and the checkpoints since
         # its first sign are not to be trusted, nor the one right before.
         incident = incident.model_copy(update={"cause": "rate"})
-        begun = incident.model_copy(update={"onset_step": first_seen})
+        begun = begun.model_copy(update={"cause": "rate", "onset_step": first_seen})
         rung, depth = rung.model_copy(update={"rollback": "deeper"}), index + 1
     remedy = compose(rung, begun, situation.checkpoints, depth)
     is_structural = False
