@@ -79,7 +79,7 @@ async def test_what_the_thread_of_ingest_logs_names_the_request_too(
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with (
         app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=transport, base_url="http://test/api/v1", headers=AS_JSON) as client,
+        httpx.AsyncClient(transport=transport, base_url="http://localhost/api/v1", headers=AS_JSON) as client,
     ):
         await client.post("/runs", content=trainer.description().model_dump_json())
         answer = await client.post(
