@@ -1,7 +1,7 @@
 """The film: a real training diverges, is rolled back and recovers, before the eyes of the real servers.
 
 Service on PostgreSQL → Prometheus with the checked-in rules → Alertmanager with the checked-in routes → a webhook. It
-is played once for all tests that ask what became of it: one group of pytest-xdist, by ``pytestmark = ONE_WORKER``.
+is played once for all tests that ask what became of it, which run in one worker (``tests/conftest.py``).
 """
 
 from __future__ import annotations
@@ -15,14 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-import pytest
 
 from dashboards.alertmanager.alert_sink import listen
 from tests.dashboards.monitoring_servers import alertmanager, instant_query, poll, prometheus
 from tests.dashboards.real_training import RealTraining
 from tests.monitor_server import postgres
 
-ONE_WORKER = pytest.mark.xdist_group("dashboards-film")
 ALERT = "TrainguardDivergence"
 DEADLINE_SECONDS = 120
 DATABASE = "dashboards"

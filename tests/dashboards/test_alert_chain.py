@@ -8,10 +8,10 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from tests.dashboards.film import ALERT, DEADLINE_SECONDS, ONE_WORKER, Film
+from tests.dashboards.film import ALERT, DEADLINE_SECONDS, Film
 from tests.dashboards.monitoring_servers import instant_query, poll
 
-pytestmark = [ONE_WORKER, pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 
 def test_a_divergence_reaches_a_webhook_and_so_does_its_end_once_each(film: Film) -> None:

@@ -18,9 +18,6 @@ import yaml
 from tests.dashboards.fake_exporter import TROUBLED, FakeTrainingExporter, metric_names
 from tests.dashboards.monitoring_servers import DASHBOARDS, PROMETHEUS, instant_query, poll, prometheus, range_query
 
-# One worker of pytest-xdist, so that the servers of this file are started once.
-pytestmark = pytest.mark.xdist_group("dashboards-grafana")
-
 FOLDER = DASHBOARDS / "grafana" / "dashboards"
 BOARDS: dict[str, dict[str, Any]] = {
     path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(FOLDER.glob("*.json"))

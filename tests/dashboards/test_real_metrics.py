@@ -10,11 +10,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.dashboards.fake_exporter import ALARMING, FakeTrainingExporter, metric_names
-from tests.dashboards.film import ONE_WORKER, Film
+from tests.dashboards.film import Film
 from tests.dashboards.test_grafana_dashboards import PANELS, require_answer
 from trainguard.detectors import DETECTORS
-
-pytestmark = ONE_WORKER
 
 
 def exposed(text: str) -> dict[str, frozenset[str]]:

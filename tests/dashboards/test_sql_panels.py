@@ -11,12 +11,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.dashboards.film import DATABASE, ONE_WORKER, Film
+from tests.dashboards.film import DATABASE, Film
 from tests.dashboards.monitoring_servers import DASHBOARDS
 from tests.dashboards.test_grafana_dashboards import BOARDS
 from tests.monitor_server import postgres
-
-pytestmark = ONE_WORKER
 
 READER = DASHBOARDS / "postgres" / "reader.sql"
 PLUGIN = "grafana-postgresql-datasource"
