@@ -106,7 +106,12 @@ def test_a_stream_tells_of_the_progress_of_the_runs_that_are_looked_at_and_of_wh
         assert sorted(told) == sorted(asked)
         assert told[asked[0]]["signals"]["loss"] in (2.0, 3.0)
         assert until(demo, "progress")[-1]["data"]["run_id"] == asked[0]
-    assert running.client.get("/events", params={"progress": [str(unseen.run_id)] * 201}).status_code == 422
+    # Streams that were just left may still hold their seats for a moment.
+    many = {"progress": [str(unseen.run_id)] * 201}
+    deadline = time.monotonic() + 30.0
+    while (status := running.client.get("/events", params=many).status_code) == 503 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert status == 422
 
 
 @pytest.mark.parametrize("kind", ["sqlite"])

@@ -60,7 +60,7 @@ async def test_a_trainer_that_dies_while_it_sends_is_no_mistake_of_ours(door: Do
     trainer = Trainer()
     await door.register(trainer)
     path = f"/api/v1/runs/{trainer.run_id}/envelopes"
-    headers = [(b"content-type", b"application/json")]
+    headers = [(b"host", b"127.0.0.1"), (b"content-type", b"application/json")]
     scope = {"type": "http", "method": "POST", "path": path, "query_string": b"", "headers": headers}
     arriving: Iterator[Message] = iter(
         [{"type": "http.request", "body": b'{"run', "more_body": True}, {"type": "http.disconnect"}]
