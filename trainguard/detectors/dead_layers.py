@@ -17,10 +17,10 @@ from trainguard.wire import Finding, FindingKind
 class DeadLayers(Detector):
     """A layer's gradient is exactly zero, or has become almost all zeros, look after look.
 
-    Units that never fire (ReLU after one update too large), a branch that lost its input, a layer cut off by
-    ``detach``. Many zeros alone are no sign: most rows of an embedding have none of a batch's tokens. So it is a
-    gradient of exactly zero, or a share of zeros from ``dead`` on in a layer that had at most half of that at its
-    first look.
+    Units that never fire (ReLU after one update too large: Lu et al. 2019, "Dying ReLU and Initialization"), a branch
+    that lost its input, a layer cut off by ``detach``. Many zeros alone are no sign: most rows of an
+    embedding have none of a batch's tokens. So it is a gradient of exactly zero, or a share of zeros from ``dead`` on
+    in a layer that had at most half of that at its first look.
     ``looks``: looks in a row (the hook looks every 50 steps).
 
     `GradVanishing` is the better choice for gradients that are tiny but there.

@@ -23,7 +23,8 @@ class NonFinite(Detector):
     something else than a parameter (a running statistic) was lost.
 
     A step that a GradScaler skipped (``update_skipped`` with a finite loss while ``loss_scale`` just fell) is how
-    mixed precision works, and no finding. An excursion ends after ``calm_after`` finite observations in a row.
+    mixed precision works (Micikevicius et al. 2018), and no finding. An excursion ends after ``calm_after`` finite
+    observations in a row.
 
     `GradExplosion` is the better choice for what comes before it.
 

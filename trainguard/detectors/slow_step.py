@@ -26,7 +26,8 @@ class SlowStep(Detector):
 
     One long step is an evaluation, a checkpoint or a garbage collection; the step after an evaluation, after a
     resume and after a gap is passed over. Steps shorter than ``least_seconds`` are nobody's trouble. In seconds by
-    the trainer's own clock; a median of accepted steps is what is usual, and after 256 slow ones they are.
+    the trainer's own clock; a median of accepted steps (Hampel 1974) is what is usual, and after 256 slow ones they
+    are.
 
     `DataStarvation` is the better choice for a run that has waited for its data from the beginning.
 
