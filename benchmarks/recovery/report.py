@@ -127,13 +127,13 @@ def _figures(report: Mapping[str, Any], trainings: Sequence[Judged]) -> list[str
                 f"{one['steps_time']:.2f} steps' time ({one['rollback_ms']:.0f} ms; a step takes {one['step_ms']:.0f})"
             )
             rows.append((f"rollback from memory, {millions}", "≤ 2 steps' time", words))
-        for place, goal in (("memory", "≤ 1 %"), ("disk", "≤ 2 %")):
+        for place, where, goal in (("memory", "in memory", "≤ 1 %"), ("disk", "on disk", "≤ 2 %")):
             one = timing[place]
             words = (
                 f"{100 * one['held_up_share']:.2f} % in `observe`, {100 * one['following_share']:+.2f} % in the steps "
                 f"that follow ({one['checkpoints']} checkpoints of {one['parameters'] / 1e6:.1f} M parameters)"
             )
-            rows.append((f"checkpoints every 100 steps in {place}: share of the loop", goal, words))
+            rows.append((f"checkpoints every 100 steps {where}: share of the loop", goal, words))
     halted = [one for one in trainings if one.strategy == OURS and _kind(one) == "structural"]
     words = f"{sum(bool(one.gave_up) for one in halted)} of {len(halted)}"
     rows.append(("structural faults halted with a report", "all", words))
@@ -170,7 +170,7 @@ def _recoverable(trainings: Sequence[Judged]) -> list[str]:
 
 
 def _cell(one: Judged) -> str:
-    words = "given up" if one.gave_up else f"{one.final:.3f}"
+    words = "given up" if one.gave_up else f"{one.final:.3f}" if one.final < 1000 else f"{one.final:.1e}"
     return f"**{words}**" if one.is_recovered else words
 
 
