@@ -92,7 +92,7 @@ $(VENV)/.bench-recovery: $(VENV)/.demo
 
 # A quarter of an hour on two quiet cores; QUICK=1 takes a third of the scenarios, one seed, and writes nothing.
 bench-recovery: $(VENV)/.bench-recovery
-	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.recovery $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.recovery --workers 2 $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))
 
 # The same detectors compiled to C by mypyc: findings and snapshots are the same, at less than half the cost. Built from
 # a copy, because compiled modules beside their sources would hide every later change to them.
