@@ -14,7 +14,9 @@ export function personName() {
 
 /** A field for the name, remembered as it is changed; `label` goes away where it is not needed. */
 export function bindName(field, label) {
-  field.value = localStorage.getItem(KEY) ?? "";
+  // Somebody quick may have typed before this script came.
+  if (field.value.trim()) localStorage.setItem(KEY, field.value.trim());
+  else field.value = localStorage.getItem(KEY) ?? "";
   field.addEventListener("change", () => localStorage.setItem(KEY, field.value.trim()));
   session.then(() => { label.hidden = isSignedIn; });
 }
