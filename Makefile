@@ -94,7 +94,7 @@ $(VENV)/.bench-recovery: $(VENV)/.demo
 bench-recovery: $(VENV)/.bench-recovery
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.recovery --workers 2 $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))
 
-# The same detectors compiled to C by mypyc: findings and snapshots are the same, at less than half the cost. Built from
+# The same detectors compiled to C by mypyc: findings and snapshots are the same. Built from
 # a copy, because compiled modules beside their sources would hide every later change to them.
 $(VENV)/compiled/.done: $(VENV)/.dev $(wildcard trainguard/detectors/*.py) pyproject.toml
 	rm -rf $(VENV)/compiled $(VENV)/compiled-source $(VENV)/compiled-wheel

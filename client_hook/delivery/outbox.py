@@ -197,11 +197,17 @@ class Outbox:
     def _drop_reports(self) -> None:
         most = self._max_report_bytes
         while len(self._reports) > self.max_reports or (most is not None and self._report_bytes > most):
-            places = (place for place, (_, item) in enumerate(self._reports) if _kind_of(item) in EXPENDABLE)
-            place = next(places, 0)
+            place = self._least_needed()
             self._report_bytes -= size_of(self._reports[place][1])
             del self._reports[place]
             self.reports_lost += 1
+
+    def _least_needed(self) -> int:
+        """The oldest of what may go; an acknowledgement only where there is nothing else."""
+        expendable = (place for place, (_, item) in enumerate(self._reports) if _kind_of(item) in EXPENDABLE)
+        others = (place for place, (_, item) in enumerate(self._reports) if _kind_of(item) is not Acknowledgement)
+        place = next(expendable, None)
+        return next(others, 0) if place is None else place
 
 
 def _merge(

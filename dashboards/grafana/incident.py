@@ -6,6 +6,7 @@ from grafana_foundation_sdk.builders import dashboard
 from grafana_foundation_sdk.models import dashboard as models
 
 from dashboards.grafana.sql import (
+    attempt_choice,
     database_variable,
     sql_annotation,
     sql_chart,
@@ -245,18 +246,7 @@ def build() -> dashboard.Dashboard:
             """,
         )
     )
-    board.with_variable(
-        sql_choice(
-            "attempt",
-            "Attempt",
-            f"""
-            SELECT told.attempt::text
-            FROM (SELECT generate_series(0, attempt) AS attempt FROM runs WHERE {THIS_RUN}) AS told
-            ORDER BY told.attempt
-            """,
-            everything=True,
-        )
-    )
+    board.with_variable(attempt_choice(THIS_RUN))
     board.with_variable(
         sql_choice(
             "incident",

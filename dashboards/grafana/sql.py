@@ -134,6 +134,20 @@ def sql_choice(name: str, label: str, sql: str, *, everything: bool = False) -> 
     return variable
 
 
+def attempt_choice(runs: str) -> dashboard.QueryVariable:
+    """The variable ``attempt``: those of the runs that the condition ``runs`` is true of."""
+    return sql_choice(
+        "attempt",
+        "Attempt",
+        f"""
+        SELECT told.attempt::text
+        FROM (SELECT DISTINCT generate_series(0, attempt) AS attempt FROM runs WHERE {runs}) AS told
+        ORDER BY told.attempt
+        """,
+        everything=True,
+    )
+
+
 def sql_annotation(name: str, colour: str, sql: str) -> dashboard.AnnotationQuery:
     """Marks at ``time`` (and up to ``timeend``) with ``text``; `generate` makes a query of the expression."""
     return (

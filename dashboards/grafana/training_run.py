@@ -5,7 +5,7 @@ from __future__ import annotations
 from grafana_foundation_sdk.builders import dashboard
 
 from dashboards.grafana.service import envelope_seconds, envelopes_by_answer, notifications
-from dashboards.grafana.sql import database_variable, sql_choice, sql_listing, sql_steps
+from dashboards.grafana.sql import attempt_choice, database_variable, sql_listing, sql_steps
 from dashboards.grafana.vocabulary import (
     BLUE,
     DATA_SOURCE,
@@ -315,18 +315,7 @@ def build() -> dashboard.Dashboard:
         )
     )
     board.with_variable(database_variable())
-    board.with_variable(
-        sql_choice(
-            "attempt",
-            "Attempt",
-            f"""
-            SELECT told.attempt::text
-            FROM (SELECT DISTINCT generate_series(0, attempt) AS attempt FROM runs WHERE {THESE_RUNS}) AS told
-            ORDER BY told.attempt
-            """,
-            everything=True,
-        )
-    )
+    board.with_variable(attempt_choice(THESE_RUNS))
     for name, colour, expr in (
         (
             "Rollbacks and restarts",

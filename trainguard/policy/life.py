@@ -95,6 +95,7 @@ def _answered(
             "is_retry": False,
             "passes_over_data": answer.changes.get("batches_skipped", 1) != 0,
             **incident.treated_by(answer),
+            # Of an order of one's own the factor is known.
             "rate_factor": incident.rate_factor * incident.command_factor,
             "command_factor": 1.0,
             "outcome": f"{answer.reason} On probation until step {failed_step + playbook.probation_steps}.",

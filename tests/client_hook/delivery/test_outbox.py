@@ -116,6 +116,13 @@ def test_packed_reports_are_bounded_by_their_bytes_and_what_was_applied_stays_lo
     assert outbox.take() == taken
 
 
+def test_where_only_findings_and_acknowledgements_wait_the_acknowledgements_stay() -> None:
+    outbox = Outbox(max_reports=3)
+    outbox.extend([acknowledgement(1), "a finding", "another", acknowledgement(2), acknowledgement(3)])
+    assert outbox.take() == [acknowledgement(1), acknowledgement(2), acknowledgement(3)]
+    assert outbox.reports_lost == 2
+
+
 def test_putting_costs_the_training_thread_less_than_twenty_microseconds() -> None:
     on_bench = bench(None)
     on_bench.worker.start()
