@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -50,12 +51,21 @@ class Running:
 
     @contextmanager
     def follow(self, last_event_id: str | None = None, **query: Any) -> Iterator[Iterator[dict[str, Any]]]:
-        """The stream's events, one by one, after the first one was read."""
+        """The stream's events, one by one, after the first one was read.
+
+        A stream that was just left holds its seat until the service notices: whoever finds none waits a moment.
+        """
         headers = {} if last_event_id is None else {"last-event-id": last_event_id}
-        with self.client.stream("GET", "/events", params=query, headers=headers) as response:
-            assert response.status_code == 200, response.read()
-            assert response.headers["content-type"].startswith("text/event-stream")
-            yield _events(response)
+        deadline = time.monotonic() + 30.0
+        while True:
+            with self.client.stream("GET", "/events", params=query, headers=headers) as response:
+                if response.status_code == 503 and time.monotonic() < deadline:
+                    time.sleep(0.05)
+                    continue
+                assert response.status_code == 200, response.read()
+                assert response.headers["content-type"].startswith("text/event-stream")
+                yield _events(response)
+                return
 
 
 def _events(response: httpx.Response) -> Iterator[dict[str, Any]]:
