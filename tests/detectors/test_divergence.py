@@ -35,6 +35,17 @@ def test_it_sees_a_shift_early_in_a_short_run(onset: int) -> None:
     assert findings[0].step <= onset + 10
 
 
+@pytest.mark.parametrize("phase", range(8))
+def test_the_onset_of_a_jump_is_its_first_step_wherever_the_blocks_of_the_trends_begin(phase: int) -> None:
+    stream = healthy(360, noise=0.05)
+    onset = 320 + phase
+    findings = feed(Divergence(), [*stream[:onset], *scaled(stream, onset, loss=50_000.0)[onset:]])
+
+    assert findings[0].severity == "critical"
+    assert {finding.onset_step for finding in findings} == {onset}
+    assert "drifting" not in findings[0].message
+
+
 def test_growth_through_all_bounds_needs_no_patience() -> None:
     stream = with_losses(healthy(), 300, [6.0 * 4.0**index for index in range(20)])
 

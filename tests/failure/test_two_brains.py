@@ -74,6 +74,7 @@ def test_what_the_local_brain_began_is_brought_to_its_end_by_the_service_that_ca
             return any(one["incident_id"] == str(begun.incident_id) and one["state"] == "resolved" for one in told)
 
         make_steps(training, hook, lambda made: len(made) % 50 == 49 and is_over())
+        make_steps(training, hook, lambda made: hook.lr_scale == 1.0)
         hook.close()
         incidents = httpx.get(f"{at}/incidents").json()["incidents"]
         acknowledged = httpx.get(f"{at}/acknowledgements").json()["acknowledgements"]
@@ -81,6 +82,7 @@ def test_what_the_local_brain_began_is_brought_to_its_end_by_the_service_that_ca
     [incident] = [one for one in incidents if one["incident_id"] == str(begun.incident_id)]
     assert (incident["brain"], incident["state"], incident["rung"]) == ("server", "resolved", 1)
     assert incident["outcome"].startswith("Recovered: ")
+    assert incident["cause"] == "passing"
     assert (run["rollbacks"], run["attempt"]) == (1, 1)
     revisions = [one["revision"] for one in acknowledged if one["status"] == "applied"]
     assert sorted(revisions) == list(range(1, len(revisions) + 1)), "one brain at a time, every command once"

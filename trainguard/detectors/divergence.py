@@ -63,6 +63,8 @@ OVER_CHANCE = 2.6
 """Times what Mann-Kendall's tau scatters by where there is no trend."""
 LARGEST = 1e300
 """Values are clamped here, so that sums of them stay finite."""
+OWN_RISE = 0.5
+"""Share of a trend's rise that the level must have made before the excursion for it to be a drift."""
 GRAVE = 0.2
 """Share of the best level above which a drift, or of the former one above which a shift, is critical."""
 
@@ -293,12 +295,18 @@ class Divergence(Detector):
         if self._drifting in ("critical", severity):
             return None
         self._drifting = severity
+        words = f"has been drifting up from {trend.best:.4g} since step {trend.best_step}, by {trend.rise:.3g} so far"
+        onset = trend.best_step
+        if self._points and watch.loss.center - trend.best < OWN_RISE * trend.rise:
+            # Half a block after a jump is enough for its median: the loss left its level at once, and the block's
+            # first step is not where. An onset too early takes a passing trouble for a slow one.
+            words = f"rose from a level of {trend.best:.4g} by {trend.rise:.3g} and has not come back"
+            onset = self._onset
         return self._finding(
             watch,
             severity,
-            f"The loss has been drifting up from {trend.best:.4g} since step {trend.best_step}, "
-            f"by {trend.rise:.3g} so far.",
-            onset=trend.best_step,
+            f"The loss {words}.",
+            onset=onset,
             value=watch.loss_value,
             evidence={"loss_before": trend.best, "loss_band": trend.scatter, "drift": trend.rise},
         )
