@@ -8,7 +8,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from monitor_server import api, web
 from monitor_server.access import Keeper
@@ -63,6 +62,6 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.time) ->
         app.router.routes.extend(router.routes)
     app.openapi = lambda: api.document(app)  # type: ignore[method-assign]
     web.open_pages(app)
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=settings.known_hosts, www_redirect=False)
+    app.add_middleware(api.KnownHosts, hosts=settings.known_hosts)
     app.add_middleware(api.RequestIds)
     return app

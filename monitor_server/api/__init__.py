@@ -26,6 +26,7 @@ from monitor_server.api import (
     silences,
     tokens,
 )
+from monitor_server.api.known_hosts import KnownHosts
 from monitor_server.api.openapi import document
 from monitor_server.api.problems import HANDLERS
 from monitor_server.api.request_ids import RequestIds
@@ -53,4 +54,4 @@ ROUTERS = (
     health.router,
 )
 
-__all__ = ["HANDLERS", "PREFIX", "ROUTERS", "RequestIds", "Service", "document"]
+__all__ = ["HANDLERS", "PREFIX", "ROUTERS", "KnownHosts", "RequestIds", "Service", "document"]

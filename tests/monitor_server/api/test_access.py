@@ -46,7 +46,14 @@ async def test_a_name_that_somebody_else_made_lead_here_is_refused(door: Door) -
         assert (await door.client.get("/api/v1/runs", headers={"host": host})).status_code == 200, host
     for path in ("/", "/api/v1/runs", "/api/v1/events", "/metrics", "/healthz", "/static/page.css"):
         for host in ("evil.example", "localhost.evil.example:8321", "127.0.0.1.evil.example", "", "[::1"):
-            assert (await door.client.get(path, headers={"host": host})).status_code == 400, (path, host)
+            answer = await door.client.get(path, headers={"host": host})
+            assert (answer.status_code, answer.headers["content-type"]) == (400, "application/problem+json"), (
+                path,
+                host,
+            )
+            assert answer.json()["code"] == "unknown_host"
+            assert repr(host) in answer.json()["detail"]
+            assert "TRAINGUARD_HOSTS" in answer.json()["detail"]
 
 
 async def test_with_one_every_route_asks_for_it(door: Door) -> None:
