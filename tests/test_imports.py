@@ -47,11 +47,11 @@ def test_the_hook_needs_pydantic_and_httpx_only_besides_torch() -> None:
     assert "client_hook.hook" in _import_all(["client_hook"], without=blocked)
 
 
-def test_importing_the_hook_starts_nothing_and_does_not_load_httpx() -> None:
+def test_importing_the_hook_starts_nothing_and_loads_neither_httpx_nor_yaml() -> None:
     code = (
         "import sys, threading, client_hook\n"
         "assert threading.active_count() == 1, threading.enumerate()\n"
-        "assert 'httpx' not in sys.modules\n"
+        "assert not {'httpx', 'yaml'} & set(sys.modules)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr

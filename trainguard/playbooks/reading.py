@@ -6,13 +6,15 @@ import os
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from trainguard.playbooks.errors import PlaybookUnreadable
-from trainguard.playbooks.yaml_lines import Document, Place, read_yaml
 from trainguard.policy import Budget, Ladder, Playbook, RateReturn, Rung
+
+if TYPE_CHECKING:
+    from trainguard.playbooks.yaml_lines import Document, Place
 
 MOST_BYTES = 1_000_000
 """A playbook is a page or two; what is larger is something else."""
@@ -50,6 +52,9 @@ def parse_playbook(text: str, source: str = "playbook") -> Playbook:
         ...
     trainguard.playbooks.errors.PlaybookUnreadable: me.yaml, line 2: healed_after: unknown key; did you mean ...
     """
+    # Only here: whoever trains without a playbook of their own does not wait for PyYAML at import.
+    from trainguard.playbooks.yaml_lines import read_yaml
+
     document = read_yaml(text, source)
     if not isinstance(document.value, dict):
         raise PlaybookUnreadable(source, [(1, "a playbook is a mapping; begin with 'extends: default'")])

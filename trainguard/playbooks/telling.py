@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from trainguard.playbooks.yaml_lines import write_yaml
 from trainguard.policy import Ladder, Playbook, Rung
 
 TREATMENTS = {
@@ -88,6 +87,8 @@ def as_yaml(playbook: Playbook) -> str:
     Raises:
         PlaybookUnreadable: PyYAML is missing.
     """
+    from trainguard.playbooks.yaml_lines import write_yaml
+
     return write_yaml(_plain(playbook), playbook.name)
 
 
