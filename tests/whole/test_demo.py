@@ -17,6 +17,13 @@ from examples.char_gpt.service import Service
 
 DEMO = [sys.executable, "-m", "examples.char_gpt.demo", "--recipe", "small", "--folder"]
 
+# Whoever runs the tests in the background of a shell passes on that SIGINT is ignored.
+HEARING = [
+    sys.executable,
+    "-c",
+    "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])",
+]
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize("scenario", sorted(FAULTS))
@@ -68,7 +75,7 @@ def _abandoned_steps_stay_readable(folder: Path, report: dict[str, Any]) -> None
 
 @pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM])
 def test_a_demo_that_is_stopped_leaves_no_service_behind(by: signal.Signals, tmp_path: Path) -> None:
-    with subprocess.Popen([*DEMO, str(tmp_path)], stdout=subprocess.PIPE, text=True) as demo:
+    with subprocess.Popen([*HEARING, *DEMO, str(tmp_path)], stdout=subprocess.PIPE, text=True) as demo:
         assert demo.stdout is not None
         url = next(line for line in demo.stdout if "http://" in line).split()[-1]
         assert httpx.get(f"{url}/readyz", trust_env=False).status_code == httpx.codes.OK
