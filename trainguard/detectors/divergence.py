@@ -79,7 +79,7 @@ class Divergence(Detector):
 
     *Slow*: medians of blocks rise over their best stretch (`drift.BlockTrend`; Mann-Kendall, Mann 1945): a
     warning from ``drift`` of the level on, critical from a fifth on. What came and went before must be exceeded, and a
-    loss that has only ever risen has no level to drift from.
+    loss that has only ever risen has no level to drift from. Where a jump has spoiled a block, the jump is the onset.
 
     *With a cause*: where the applied rate jumped to three times all it had ever been, one and a half bands and three
     hundredths of the level for fifteen points are enough to be critical, and the jump is the onset.
