@@ -51,6 +51,22 @@ def test_the_second_incident_climbs_the_second_rung(tmp_path: Path) -> None:
     assert second.next_step < first.step + 220, "it went deeper than the newest checkpoint"
 
 
+@pytest.mark.parametrize("step", [100, 103, 108, 116, 123])
+def test_weights_that_jump_are_a_passing_cause_wherever_the_detectors_blocks_begin(step: int, tmp_path: Path) -> None:
+    training = LittleTraining()
+    hook = training.attach(mode="act", checkpoints=tmp_path / "c", checkpoint_every=20)
+    for made in range(step + 120):
+        if made == step:
+            _poison(training)
+        loss = training.gradients()
+        training.update()
+        hook.observe(loss)
+    [incident] = hook._brain.memory.incidents
+    hook.close()
+    assert (incident.state, incident.cause, incident.onset_step) == ("resolved", "passing", step)
+    assert incident.rate_factor == 1.0, "the rate had nothing to do with it"
+
+
 def test_at_the_end_of_the_ladder_the_training_is_halted_with_a_report(tmp_path: Path) -> None:
     training = LittleTraining()
     hook = training.attach(mode="act", checkpoints=tmp_path / "c", checkpoint_every=20)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.detectors.streams import changed, feed, feed_panel, moved, observation
+from tests.detectors.streams import changed, feed, feed_panel, moved, observation, scaled
 from trainguard.detectors import Panel
 from trainguard.detectors.overheating import Overheating
 from trainguard.wire import Observation
@@ -70,6 +70,13 @@ def test_a_peak_that_is_too_high_is_told_with_a_tenth_of_the_rate_at_which_the_l
 )
 def test_all_three_are_needed(changes: dict[str, Any]) -> None:
     assert not feed(Overheating(), training(onset=100, **changes))
+
+
+@pytest.mark.parametrize("phase", range(8))
+def test_a_norm_that_jumps_while_the_rate_warms_up_is_no_heat(phase: int) -> None:
+    stream, hit = training(onset=None, warm_up=150), 100 + phase
+
+    assert not feed(Overheating(), scaled(stream, hit, loss=10_000.0, param_norm=200.0))
 
 
 def test_a_loss_that_never_moved_is_no_case_for_it() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Mapping, Sequence
+from math import log
 from typing import ClassVar, NamedTuple
 
 from pydantic import JsonValue
@@ -27,6 +28,8 @@ RISING = 1.001
 """What a rate gains from block to block while it rises, at least."""
 SETTLED = 4
 """Blocks before a rise from which on it began at a rate that the run had learnt at."""
+AT_ONCE = 0.75
+"""Share of the growth (of its logarithm) that a single block may have made: more of it is a jump, not heat."""
 TESTED = 0.1
 """Of the rate at which the loss was lowest in a rise that ended badly, what is safe to train at."""
 LARGEST = 1e100
@@ -54,8 +57,8 @@ class Overheating(Detector):
     betrays it: what is learnt hardly moves it (a tenth in the first hundred steps of a GPT, which it tripled at twenty
     times the rate). Under SGD with momentum the same comes before the loss is back at chance. Three things are asked
     for together, over at most 128 points: the norm is ``growth`` times as large, the rate ``raised`` times as high,
-    and the loss not down by a share of ``gain``. The loss must have fallen by a tenth since the beginning, so that
-    one which never moved is no case for it.
+    and the loss not down by a share of ``gain``; and it all not at once: a norm that jumps was hit by something
+    else. The loss must have fallen by a tenth since the beginning, so that one which never moved is no case for it.
 
     It says also which rate was good (``learning_rate_good``), so that one cut is enough: the one from which the rise
     began, where the run had learnt before it. Where the rate has only ever risen, the warm-up was a range test that
@@ -175,7 +178,7 @@ class Overheating(Detector):
             block = blocks[index]
             if block.norm <= small and block.rate <= slow:
                 level, now = _level(blocks, index), _level(blocks, len(blocks) - WIDTH)
-                if now >= level - self.gain / self.strictness * abs(level):
+                if now >= level - self.gain / self.strictness * abs(level) and _is_growth(blocks, index):
                     return index
         return None
 
@@ -208,6 +211,12 @@ class Overheating(Detector):
             raise ValueError(f"field 'blocks' of the saved state holds {len(blocks)} numbers, not four for each block")
         self._first, self._told = optional_number_in(state, "first"), flag_in(state, "told")
         self._points, self._blocks = points, array("d", blocks)
+
+
+def _is_growth(blocks: Sequence[Block], then: int) -> bool:
+    """Whether the norm grew from block to block: one that jumped was hit (bad data, a flipped bit), at any rate."""
+    most = max(after.norm / before.norm for before, after in zip(blocks[then:], blocks[then + 1 :]))
+    return log(most) <= AT_ONCE * log(blocks[-1].norm / blocks[then].norm)
 
 
 def _level(blocks: Sequence[Block], first: int) -> float:
