@@ -79,6 +79,13 @@ def test_a_norm_that_jumps_while_the_rate_warms_up_is_no_heat(phase: int) -> Non
     assert not feed(Overheating(), scaled(stream, hit, loss=10_000.0, param_norm=200.0))
 
 
+@pytest.mark.parametrize("phase", range(8))
+def test_a_norm_that_jumps_with_the_rate_is_heat(phase: int) -> None:
+    stream, hot = training(onset=None), 100 + phase
+
+    assert feed(Overheating(), scaled(stream, hot, learning_rate=10.0, param_norm=2.0))
+
+
 def test_a_loss_that_never_moved_is_no_case_for_it() -> None:
     stream = [observation(one.step, **{**one.signals, "loss": 2.3}) for one in training(onset=100)]
 

@@ -29,7 +29,9 @@ RISING = 1.001
 SETTLED = 4
 """Blocks before a rise from which on it began at a rate that the run had learnt at."""
 AT_ONCE = 0.75
-"""Share of the growth (of its logarithm) that a single block may have made: more of it is a jump, not heat."""
+"""Share of the growth (of its logarithm) that a single block may have made: more of it is a jump."""
+WITH_RATE = 0.9
+"""Share of the rate's rise that is in the block of a jump and the one before, where the rate jumped too."""
 TESTED = 0.1
 """Of the rate at which the loss was lowest in a rise that ended badly, what is safe to train at."""
 LARGEST = 1e100
@@ -57,7 +59,7 @@ class Overheating(Detector):
     betrays it: what is learnt hardly moves it (a tenth in the first hundred steps of a GPT, which it tripled at twenty
     times the rate). Under SGD with momentum the same comes before the loss is back at chance. Three things are asked
     for together, over at most 128 points: the norm is ``growth`` times as large, the rate ``raised`` times as high,
-    and the loss not down by a share of ``gain``; and it all not at once: a norm that jumps was hit by something
+    and the loss not down by a share of ``gain``; and a norm that jumps without the rate was hit by something
     else. The loss must have fallen by a tenth since the beginning, so that one which never moved is no case for it.
 
     It says also which rate was good (``learning_rate_good``), so that one cut is enough: the one from which the rise
@@ -214,9 +216,18 @@ class Overheating(Detector):
 
 
 def _is_growth(blocks: Sequence[Block], then: int) -> bool:
-    """Whether the norm grew from block to block: one that jumped was hit (bad data, a flipped bit), at any rate."""
-    most = max(after.norm / before.norm for before, after in zip(blocks[then:], blocks[then + 1 :]))
-    return log(most) <= AT_ONCE * log(blocks[-1].norm / blocks[then].norm)
+    """Whether the norm grew from block to block, or jumped with the rate.
+
+    One that jumped while the rate did what it does was hit (bad data, a flipped bit), whatever the rate.
+    """
+    first, newest = blocks[then], blocks[-1]
+    after = max(range(then + 1, len(blocks)), key=lambda index: blocks[index].norm / blocks[index - 1].norm)
+    jump = blocks[after].norm / blocks[after - 1].norm
+    if log(jump) <= AT_ONCE * log(newest.norm / first.norm):
+        return True
+    # A rate that jumped at a block's last step shows in the norm of the next one, so that both blocks' rise counts.
+    before = blocks[max(then, after - 2)].rate
+    return blocks[after].rate - before > WITH_RATE * (newest.rate - first.rate)
 
 
 def _level(blocks: Sequence[Block], first: int) -> float:
