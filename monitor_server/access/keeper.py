@@ -66,6 +66,7 @@ class Keeper:
         self._rows: OrderedDict[str, _Remembered] = OrderedDict()
         self._any = _Remembered(None, -1.0)
         self._is_any = False
+        self._is_closed = _must_be_closed(settings)
         self._noted: dict[str, float] = {}
 
     async def admit(self, request: Request, scope: Scope, kind: Literal["request", "envelope"] = "request") -> Caller:
@@ -96,7 +97,7 @@ class Keeper:
 
         A token that was revoked or has expired still counts: taking back the last one opens no door.
         """
-        if _must_be_closed(self._settings):
+        if self._is_closed:
             return True
         if self._any.until < time.monotonic():
             # A token once made stays made, so that only "none" is asked again.

@@ -12,6 +12,8 @@ from monitor_server.api.problems import refused_field
 
 LONGEST_NAME = 253
 """Characters of a host's name (RFC 1035); what is longer is not repeated in the answer."""
+REMEMBERED = 64
+"""Names, with their ports, that were found to be ours: every trainer says the same one all day."""
 
 
 class KnownHosts:
@@ -20,10 +22,15 @@ class KnownHosts:
     def __init__(self, app: ASGIApp, *, hosts: Sequence[str]) -> None:
         self._app = app
         self._hosts = tuple(hosts)
+        self._ours: set[bytes] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer as the application does, or with a 400 ``unknown_host``."""
         if scope["type"] != "http" or "*" in self._hosts:
+            await self._app(scope, receive, send)
+            return
+        told = [value for name, value in scope["headers"] if name == b"host"]
+        if len(told) == 1 and told[0] in self._ours:
             await self._app(scope, receive, send)
             return
         is_known = False
@@ -31,6 +38,8 @@ class KnownHosts:
         async def enter(scope: Scope, receive: Receive, _: Send) -> None:
             nonlocal is_known
             is_known = True
+            if len(told) == 1 and len(self._ours) < REMEMBERED:
+                self._ours.add(told[0])
             await self._app(scope, receive, send)
 
         async def swallow(_: Message) -> None:

@@ -73,10 +73,16 @@ def _admitted(
     scope: Scope, kind: Literal["request", "envelope"] = "request"
 ) -> Callable[[Request, object], Awaitable[Service]]:
     async def admitted(request: Request, _: Annotated[object, Security(_BEARER)]) -> Service:
-        service = the_service(request)
-        return replace(service, caller=await service.keeper.admit(request, scope, kind))
+        return await admit(request, scope, kind)
 
     return admitted
+
+
+async def admit(request: Request, scope: Scope, kind: Literal["request", "envelope"] = "request") -> Service:
+    """The service as the sender of this request may use it. Raises what `Keeper.admit` does."""
+    service = the_service(request)
+    caller = await service.keeper.admit(request, scope, kind)
+    return service if caller is service.caller else replace(service, caller=caller)
 
 
 _BEARER = HTTPBearer(auto_error=False, scheme_name="token", description="A token: `tg_…`; none where none was made.")

@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import json
 import math
+from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
@@ -51,6 +52,29 @@ async def test_gzip_is_unpacked(door: Door) -> None:
     response = await door.post(f"/runs/{trainer.run_id}/envelopes", body, GZIP)
     assert Receipt.model_validate_json(response.content).status == "recorded"
     assert await losses(door, trainer) == [2.0, 1.9]
+
+
+@pytest.mark.parametrize("written", ["{0}", "urn:uuid:{0}", "{0.hex}"], ids=["usual", "urn", "digits"])
+@pytest.mark.parametrize("case", [str.lower, str.upper])
+async def test_an_id_is_one_however_it_is_written(door: Door, written: str, case: Callable[[str], str]) -> None:
+    trainer = Trainer()
+    await door.register(trainer)
+    path = written.format(trainer.run_id) if "urn" in written else case(written.format(trainer.run_id))
+    response = await door.post(f"/runs/{path}/envelopes", trainer.steps([2.0]))
+    assert response.status_code == 200, response.text
+    assert await losses(door, trainer) == [2.0]
+
+
+@pytest.mark.parametrize("path", ["7", "{00000000-0000-0000-0000-000000000000", "0-0-0-0-0"])
+async def test_what_is_no_id_is_refused_by_its_name(door: Door, path: str) -> None:
+    response = await door.post(f"/runs/{path}/envelopes", Trainer().steps([2.0]))
+    assert "run_id" in fields(problem(response, 422, "invalid_request"))[0]
+
+
+async def test_envelopes_are_posted(door: Door) -> None:
+    response = await door.client.get(f"/api/v1/runs/{uuid4()}/envelopes")
+    assert response.status_code == 405
+    assert response.headers["allow"] == "POST"
 
 
 @pytest.mark.parametrize(
