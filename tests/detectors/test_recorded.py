@@ -93,4 +93,4 @@ def test_it_is_quiet_on_healthy_trainings_with_all_that_the_hook_reads(name: str
 
 
 def test_a_panel_holds_less_than_a_tenth_of_a_megabyte() -> None:
-    assert kilobytes_per_run(SIGNALS["adamw"]) < 90
+    assert kilobytes_per_run(SIGNALS["adamw"]) < 100
