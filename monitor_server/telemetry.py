@@ -131,32 +131,25 @@ class RunCollector(Collector):
         now = self._clock()
         ended_after = now - self._settings.metrics_linger_seconds
         with self._database.read() as connection:
-            rows = runs.reporting(connection, ended_after=ended_after)
+            told, left_out = runs.reporting(
+                connection,
+                ended_after=ended_after,
+                heard_after=now - self._settings.metrics_forget_after_seconds,
+                first=incidents.troubled(),
+                most=self._settings.metrics_runs,
+            )
             active = incidents.active_counts(connection)
             failed = reports.failed_recoveries(connection, ended_after=ended_after)
             states = runs.count_by_state(connection)
-        heard_after = now - self._settings.metrics_forget_after_seconds
-        reported = [row for row in rows if row.last_seen_at > heard_after]
-        told = self._foremost(reported, {run_id for run_id, _ in active})
         living = [row for row in told if row.state in runs.LIVING_STATES]
         yield _runs_by_state(states)
-        yield GaugeMetricFamily(
-            "trainguard_runs_left_out", "Runs without metrics of their own.", value=len(reported) - len(told)
-        )
+        yield GaugeMetricFamily("trainguard_runs_left_out", "Runs without metrics of their own.", value=left_out)
         yield from _gauges(living)
         yield _active_incidents(living, active)
         yield _decisions(living)
         yield from _counters(told)
         yield _failed_recoveries(told, failed)
         yield _findings(told)
-
-    def _foremost(self, reported: list[RunRow], troubled: set[UUID]) -> list[RunRow]:
-        """As many as may have metrics of their own, in an order that does not change with every scrape."""
-        most = self._settings.metrics_runs
-        if len(reported) <= most:
-            return reported
-        ordered = sorted(reported, key=lambda run: (run.run_id in troubled, run.last_seen_at), reverse=True)
-        return sorted(ordered[:most], key=lambda run: run.run_id)
 
 
 def _runs_by_state(states: Mapping[str, int]) -> Metric:

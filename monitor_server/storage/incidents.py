@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 from uuid import UUID
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, Select, func, select
 
 from monitor_server.storage.tables import decisions, incidents, runs
 from monitor_server.storage.upsert import insert_new, insert_or_replace
@@ -123,6 +123,11 @@ def active_counts(connection: Connection) -> dict[tuple[UUID, str], int]:
         .group_by(incidents.c.run_id, incidents.c.kind)
     )
     return {(run_id, kind): count for run_id, kind, count in connection.execute(statement)}
+
+
+def troubled() -> Select[tuple[UUID]]:
+    """The runs with an incident whose life goes on, to be asked within another question."""
+    return select(incidents.c.run_id).where(incidents.c.state.in_(ACTIVE_STATES))
 
 
 def gravest_active(connection: Connection, run_ids: Sequence[UUID]) -> dict[UUID, IncidentReport]:

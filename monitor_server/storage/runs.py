@@ -12,8 +12,10 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     RowMapping,
+    Select,
     Text,
     bindparam,
+    case,
     cast,
     exists,
     func,
@@ -222,10 +224,24 @@ def _mentions(word: str) -> ColumnElement[bool]:
     )
 
 
-def reporting(connection: Connection, *, ended_after: float) -> list[RunRow]:
-    """Runs that metrics speak of: living ones, and those that ended after ``ended_after``."""
-    statement = select(runs).where(runs.c.state.in_(LIVING_STATES) | (runs.c.ended_at > ended_after))
-    return [_row(row) for row in connection.execute(statement.order_by(runs.c.run_id)).mappings()]
+def reporting(
+    connection: Connection, *, ended_after: float, heard_after: float, first: Select[tuple[UUID]], most: int
+) -> tuple[list[RunRow], int]:
+    """The runs that metrics speak of one by one, by id, and how many more there are.
+
+    Those that live or ended after ``ended_after``, and were heard of after ``heard_after``. Of more than ``most`` those
+    that ``first`` selects come before the others, and then the latest heard of.
+    """
+    is_one = runs.c.state.in_(LIVING_STATES) | (runs.c.ended_at > ended_after), runs.c.last_seen_at > heard_after
+    in_all = int(connection.execute(select(func.count()).select_from(runs).where(*is_one)).scalar_one())
+    statement = select(runs).where(*is_one)
+    if in_all > most:
+        order = case((runs.c.run_id.in_(first), 0), else_=1), runs.c.last_seen_at.desc(), runs.c.run_id
+        statement = select(runs).where(
+            runs.c.run_id.in_(select(runs.c.run_id).where(*is_one).order_by(*order).limit(most))
+        )
+    told = [_row(row) for row in connection.execute(statement.order_by(runs.c.run_id)).mappings()]
+    return told, in_all - len(told)
 
 
 def count_by_state(connection: Connection, *, project: str | None = None) -> dict[str, int]:

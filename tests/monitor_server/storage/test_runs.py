@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 from uuid import UUID, uuid4
 
+from sqlalchemy import select
+
 from monitor_server.storage import Database, attempts, incidents, reports, runs, senders, silences
+from monitor_server.storage.tables import runs as table
 from tests.monitor_server.service import Trainer
 from trainguard.wire import AttemptReport, CheckpointReport, Evaluation, IncidentReport
 
@@ -43,8 +46,25 @@ def test_runs_are_listed_newest_first_in_pages_and_by_what_they_are(database: Da
         assert [row.name for row in runs.listing(connection, name="r3")] == ["r3"]
         assert [row.name for row in runs.listing(connection, states=["finished"])] == ["r0"]
         assert runs.count_by_state(connection) == {"running": 5, "finished": 1}
-        assert len(runs.reporting(connection, ended_after=49.0)) == 6
-        assert len(runs.reporting(connection, ended_after=50.0)) == 5
+
+
+def test_metrics_tell_of_those_with_an_incident_and_then_of_the_latest_heard_of(database: Database) -> None:
+    made = [registered(database, float(number)) for number in range(6)]
+    with database.write() as connection:
+        runs.change(connection, made[5].run_id, {"state": "finished", "ended_at": 50.0})
+
+        def told(most: int = 10, heard_after: float = -1.0, ended_after: float = 49.0) -> tuple[set[int], int]:
+            first = select(table.c.run_id).where(table.c.run_id == made[1].run_id)
+            found, left_out = runs.reporting(
+                connection, ended_after=ended_after, heard_after=heard_after, first=first, most=most
+            )
+            return {[one.run_id for one in made].index(row.run_id) for row in found}, left_out
+
+        assert told() == ({0, 1, 2, 3, 4, 5}, 0)
+        assert told(ended_after=50.0) == ({0, 1, 2, 3, 4}, 0)
+        assert told(heard_after=2.0) == ({3, 4, 5}, 0)
+        assert told(most=3) == ({1, 4, 5}, 3)
+        assert told(most=0) == (set(), 6)
 
 
 def test_locking_leaves_out_what_is_unknown(database: Database) -> None:
