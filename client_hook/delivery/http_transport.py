@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import sys
 import threading
 import time
 from email.utils import parsedate_to_datetime
@@ -12,6 +13,7 @@ from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
+from client_hook.delivery.forking import make_inert_after_fork
 from client_hook.delivery.quiet import without_request_lines
 from client_hook.delivery.transport import (
     NotAReceipt,
@@ -71,6 +73,7 @@ class HttpTransport:
         self._client: httpx.Client | None = None
         self._stream: Any = None
         self._last: tuple[Envelope, bytes] | None = None
+        make_inert_after_fork(self)
 
     def register(self, description: RunDescription, *, timeout_seconds: float | None = None) -> None:
         """Make the run known; the service answers 200 or 201. Raises `TransportError`."""
@@ -106,8 +109,16 @@ class HttpTransport:
         if client is not None:
             client.close()
 
+    def after_fork_in_child(self) -> None:
+        """The connection is the parent's: a worker that outlives it must not keep it open."""
+        stream, self._stream, self._client = self._stream, None, None
+        socket = None if stream is None else stream.get_extra_info("socket")
+        if socket is not None:
+            socket.close()  # this process's descriptor only; nothing is said to the other end
+
     def _post(self, path: str, body: bytes, timeout_seconds: float | None) -> bytes:
-        import httpx  # only here: 60 ms that an import of client_hook need not cost
+        _load_httpx()  # only here: 60 ms that an import of client_hook need not cost
+        import httpx
 
         total = min(self._total_seconds, timeout_seconds or self._total_seconds)
         headers = {"content-type": "application/json", "accept": "application/json"}
@@ -180,6 +191,21 @@ class HttpTransport:
     def _watch_connection(self, event: str, info: dict[str, Any]) -> None:
         if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
             self._stream = info["return_value"]
+
+
+def _load_httpx() -> None:
+    """Import httpx without its command line: that draws on Python's random stream, which may be the training's.
+
+    (Where ``rich`` is installed, each style that it defines draws a number as it is imported.)
+    """
+    command_line = "httpx._main"
+    if "httpx" in sys.modules or command_line in sys.modules:
+        return
+    sys.modules[command_line] = None  # type: ignore[assignment]
+    try:
+        import httpx  # noqa: F401
+    finally:
+        del sys.modules[command_line]
 
 
 class _Deadline:

@@ -179,6 +179,16 @@ class Outbox:
     def close(self) -> None:
         """Nothing more will be put, and whatever waits is to be taken."""
 
+    @property
+    def is_half_full(self) -> bool:
+        """Whether half of any of its bounds is reached."""
+        return (
+            2 * len(self._observations) >= self.max_observations
+            or 2 * self._numbers >= self._max_numbers
+            or 2 * len(self._reports) >= self.max_reports
+            or (self._max_report_bytes is not None and 2 * self._report_bytes >= self._max_report_bytes)
+        )
+
     def __len__(self) -> int:
         return len(self._observations) + len(self._reports)
 

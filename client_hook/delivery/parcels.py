@@ -71,6 +71,11 @@ class Parcels:
         return self._underway is None and not self._parts and not len(self._waiting)
 
     @property
+    def is_half_full(self) -> bool:
+        """Whether half the room for what waits is taken."""
+        return self._waiting.is_half_full
+
+    @property
     def count(self) -> int:
         """How many messages wait, those under way included."""
         return len(self._items) + sum(map(len, self._parts)) + len(self._waiting)

@@ -339,7 +339,8 @@ class Worker:
         self._chronicle.note(items)
         self._parcels.add(item for item in items if is_message(item))
         self._parcels.add(messages)
-        if flush_now:
+        if flush_now or self._parcels.is_half_full:
+            # The pace is a service's wish to be asked rarely, not to have a fast training's numbers dropped.
             self._pace.hurry()
         if self._pace.is_failing and self._monotonic() - self._spilled_at >= SPILL_EVERY_SECONDS:
             self._spill()

@@ -24,13 +24,16 @@ b.observe(0, 1, 2)
 
 FORK = """
 b.worker.wake()
+while b.worker.status.envelopes_sent < 1:
+    time.sleep(0.001)
+connection = b.worker._transport._stream.get_extra_info("socket").fileno()
 child = os.fork()
 if child == 0:
     b.observe(1000)
     b.worker.start()
     b.worker.wake()
     b.worker.exchange()
-    is_inert = not b.worker.is_alive and len(b.outbox) == 0
+    is_inert = not b.worker.is_alive and len(b.outbox) == 0 and not os.path.exists(f"/dev/fd/{connection}")
     b.worker.close(5)
     sys.exit(0 if is_inert else 3)  # through the exit handlers
 _, code = os.waitpid(child, 0)
@@ -89,6 +92,18 @@ def test_a_script_that_never_closes_still_delivers_at_its_exit() -> None:
         run("", service.url)
         assert service.steps == [0, 1, 2]
         assert {envelope.state for envelope in service.envelopes} == {"running"}
+
+
+def test_loading_httpx_draws_nothing_from_pythons_random_stream() -> None:
+    script = """
+import random, sys
+state = random.getstate()
+from client_hook.delivery.http_transport import _load_httpx
+_load_httpx()
+assert "httpx" in sys.modules
+sys.exit(random.getstate() != state)
+"""
+    assert subprocess.run([sys.executable, "-c", script], timeout=60, check=False).returncode == 0
 
 
 def test_a_service_that_hangs_holds_no_interpreter_at_its_exit() -> None:

@@ -524,6 +524,20 @@ def test_a_finding_does_not_wait_for_the_pace() -> None:
     on_bench.worker.close(5)
 
 
+def test_a_fast_training_is_not_made_to_drop_what_a_slow_pace_keeps_waiting() -> None:
+    transport = Watched(flush_seconds=3600.0)
+    on_bench = bench(transport, max_observations=400)
+    on_bench.worker.start()
+    transport.wait_for(lambda: len(transport.envelopes) == 1)
+    for step in range(0, 1_000, 200):  # half of what there is room for
+        on_bench.observe(*range(step, step + 200))
+        transport.wait_for(lambda: steps_of(transport.envelopes) == list(range(step + 200)))  # noqa: B023
+    on_bench.observe(1_000)
+    on_bench.worker.close(5)
+    assert on_bench.worker.status.observations_lost == 0
+    assert len(transport.envelopes) == 1 + 5 + 1
+
+
 def test_wake_sends_what_waits_at_once() -> None:
     transport = Watched(flush_seconds=3600.0)
     on_bench = bench(transport)
