@@ -292,6 +292,7 @@ class _Assembly:
         data = DataWindow()
         rhythm = ScheduleRhythm(self._state.schedulers)
         description = self._describe(journal.run_id)
+        guard = Guard(passes=(TrainingHalted,))
         senses = Senses(
             self._state.model,
             self._state.optimizers,
@@ -300,6 +301,8 @@ class _Assembly:
             options=settings.senses,
             rate_factor=lambda: rate.factor,
             sharded_over=ranks.size if ranks is not None and ranks.is_sharded else None,
+            guarded=guard,
+            complain=guard.complain,
         )
         outbox = Outbox()
         if ranks is not None and ranks.is_leader:
@@ -378,7 +381,7 @@ class _Assembly:
             # Rank 0 speaks for all.
             transport=HttpTransport(settings.server, settings.token) if settings.server and not follows else None,
             journal=journal,
-            guard=Guard(passes=(TrainingHalted,)),
+            guard=guard,
             rhythm=rhythm,
             clock=clock,
             synchronous=settings.synchronous,

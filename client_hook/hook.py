@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 from uuid import UUID, uuid4
 
 import torch
@@ -41,7 +42,8 @@ from client_hook.recovery.snapshot import Snapshot
 from client_hook.recovery.step_boundary import Handled, StepBoundary
 from client_hook.recovery.training import Training
 from client_hook.recovery.update_guard import UpdateGuard
-from client_hook.signals import Reading, Senses, gradient_norm_of
+from client_hook.signals import Reading, Senses, as_number, gradient_norm_of
+from client_hook.signals.tensors import gradients_in, parameters_of, total_norm
 from client_hook.termination import LastWords
 from trainguard.wire import (
     Command,
@@ -57,6 +59,8 @@ from trainguard.wire import (
 
 _logger = logging.getLogger("trainguard")
 Batch = TypeVar("Batch")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 PAUSE_LOOKS_EVERY_SECONDS = 1.0
 """A paused loop wakes for every command; so often it looks all the same."""
@@ -141,13 +145,12 @@ class TrainingHook:
         training.data.counts_steps = lambda: self._follows
         training.rewound = self._rewound
         self._pause = training.pause
+        # Not traced where ``optimizer.step`` is compiled: it would be compiled anew for every parameter.
+        before, after = untraced(self._before_update), untraced(self._after_update)
         self._handles = [
             handle
             for optimizer in training.state.optimizers
-            for handle in (
-                optimizer.register_step_pre_hook(self._before_update),
-                optimizer.register_step_post_hook(self._after_update),
-            )
+            for handle in (optimizer.register_step_pre_hook(before), optimizer.register_step_post_hook(after))
         ]
 
         if transport is not None:
@@ -204,7 +207,7 @@ class TrainingHook:
     def accumulate(self, loss: Any) -> None:
         """Note the loss of a micro-batch; ``observe()`` then takes the mean of them."""
         with self._guard:
-            self._accumulated.append(loss.detach() if isinstance(loss, Tensor) else loss)
+            self._accumulated += self._usable({"loss": loss}).values()
 
     def register_checkpoint(
         self, path: str | os.PathLike[str], *, step: int, load: Callable[[str | os.PathLike[str]], object]
@@ -242,7 +245,7 @@ class TrainingHook:
         ``test_loss`` and ``loss``) is also a signal of the next observation, so that the detectors see it in its place.
         """
         with self._guard:
-            numbers = {name: float(value) for name, value in values.items()}
+            numbers = {name: float(value) for name, value in self._usable(values).items()}
             self._put(
                 Evaluation(
                     attempt=self._training.position.attempt,
@@ -253,36 +256,56 @@ class TrainingHook:
             )
             self._validation_loss = next((numbers[name] for name in VALIDATION_LOSSES if name in numbers), None)
 
+    def _usable(self, values: dict[str, Any]) -> dict[str, Tensor | float]:
+        """Those that are one real number; the others are complained about."""
+        numbers: dict[str, Tensor | float] = {}
+        for name, value in values.items():
+            try:
+                numbers[name] = as_number(name, value)
+            except Exception as error:
+                self._senses.unusable(name, error)
+        return numbers
+
     def clip_grad_norm_(
         self,
         max_norm: float,
         norm_type: float = 2.0,
         error_if_nonfinite: bool = False,
-        parameters: Iterable[Tensor] | None = None,
+        parameters: Tensor | Iterable[Tensor] | None = None,
     ) -> Tensor:
         """Clip as ``torch.nn.utils.clip_grad_norm_`` does, and note the norm before clipping, which it returns.
 
-        Takes every optimizer's parameters unless told otherwise. Under a GradScaler the gradients are unscaled
-        first, where the loop has not done so.
+        Takes every optimizer's parameters unless told otherwise; where optimizers take turns (a GAN), give those of
+        the one whose turn it is. Under a GradScaler the gradients are unscaled first, where the loop has not done so:
+        those of every optimizer that has a gradient among ``parameters``.
         """
-        state = self._training.state
+        state, takes_all = self._training.state, parameters is None
+        if parameters is None:
+            parameters = (parameter for optimizer in state.optimizers for parameter in parameters_of(optimizer))
+        elif isinstance(parameters, Tensor):
+            parameters = [parameters]
+        clipped = {id(parameter): parameter for parameter in parameters}
         if state.scaler is not None:
             for optimizer in state.optimizers:
-                _unscale_once(state.scaler, optimizer)
-        if parameters is None:
-            owned = (p for optimizer in state.optimizers for group in optimizer.param_groups for p in group["params"])
-            parameters = list({id(parameter): parameter for parameter in owned}.values())
+                if any(one.grad is not None and id(one) in clipped for one in parameters_of(optimizer)):
+                    _unscale_once(state.scaler, optimizer)
+        seen: Tensor | None = None
         if norm_type == 2.0:
             max_norm = self._training.clipping.tighter_of(max_norm)
-        norm = torch.nn.utils.clip_grad_norm_(parameters, max_norm, norm_type, error_if_nonfinite)
+        elif not self._senses.watched.is_sharded:
+            with self._guard, torch.no_grad():
+                seen = total_norm(gradients_in(clipped.values()))
+        norm = torch.nn.utils.clip_grad_norm_(list(clipped.values()), max_norm, norm_type, error_if_nonfinite)
         if type(norm) is not Tensor and hasattr(norm, "full_tensor"):
             # Of a sharded model; clipping is a collective anyhow, and a plain number is what one can print.
             norm = norm.full_tensor()
         with self._guard:
             if norm_type == 2.0:
-                self._senses.norm_seen(norm)
+                seen = norm
                 if self._practice is not None:
                     self._practice.clipped_at(max_norm)
+            if seen is not None:
+                self._senses.norm_seen(seen, of=None if takes_all else frozenset(clipped))
         return norm
 
     def batches(self, loader: Iterable[Batch]) -> Iterator[Batch]:
@@ -369,8 +392,9 @@ class TrainingHook:
     ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
         changed = None
         if not self._guard.tripped:
+            closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
             with self._guard:
-                self._senses.before_update(optimizer)
+                self._senses.before_update(optimizer, has_closure=callable(closure))
                 is_left_out = self._training.updates.take_away(optimizer)
                 if is_left_out:
                     self._senses.mark_skipped()
@@ -425,10 +449,12 @@ class TrainingHook:
 
     def _after_update(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         self._training.rate.take_off(optimizer)
+        with self._guard:
+            # Also when watching has just been switched off: a flag that stayed would keep every later update away.
+            if self._update_guard.after_update(optimizer):
+                self._senses.mark_skipped()
         if not self._guard.tripped:
             with self._guard:
-                if self._update_guard.after_update(optimizer):
-                    self._senses.mark_skipped()
                 self._senses.after_update(optimizer)
 
     # -- one observation ----------------------------------------------------------------------------------------
@@ -487,7 +513,8 @@ class TrainingHook:
     def _say(self, remark: str, attempt: int, step: int) -> None:
         """In the log, and to the service as a finding: what it says cannot travel as a number."""
         sentence = f"At step {step}, {remark}."
-        _logger.warning("%s", sentence)
+        # Where good and bad steps take turns, each bad one begins a stretch.
+        self._guard.complain(remark, "%s", sentence)
         self._put(
             Finding(
                 kind="non_finite",
@@ -728,6 +755,15 @@ class TrainingHook:
         with self._guard:
             self._journal.finish(state)
             self._journal.close()
+
+
+def untraced(function: Callable[P, R]) -> Callable[P, R]:
+    """``function``, into which ``torch.compile`` does not look; as it is where nothing was compiled or ever will be."""
+    # Every optimizer of torch loads dynamo when it is made; otherwise a second of importing would be spent here.
+    if "torch._dynamo" not in sys.modules:
+        return function
+    disabled: Callable[P, R] = torch.compiler.disable(function)  # type: ignore[no-untyped-call]
+    return disabled
 
 
 def _unscale_once(scaler: Any, optimizer: Optimizer) -> None:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 
 from torch import nn
+from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
 from client_hook.errors import AttachError
@@ -24,6 +25,8 @@ def check_ownership(model: nn.Module, optimizers: Sequence[Optimizer], *, keeps_
         raise AttachError("optimizer is empty; give the optimizer that trains the model, or a list of them")
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     owned = [parameter for each in optimizers for group in each.param_groups for parameter in group["params"]]
+    if any(is_lazy(parameter) for parameter in model.parameters()):
+        raise AttachError("the model has lazy parameters without a shape; run one batch through it, then attach")
     if not any(id(parameter) in names for parameter in owned):
         raise AttachError(
             f"optimizer does not own any of the model's {len(names)} parameters; make it from the parameters of the "

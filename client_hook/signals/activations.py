@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -11,6 +12,7 @@ from torch.utils.hooks import RemovableHandle
 
 from client_hook.signals.base import Signal, Watched
 from client_hook.signals.layers import signal_safe
+from client_hook.signals.module_look import ModuleLook
 from client_hook.signals.tensors import floating_tensors_in
 
 MAX_MODULES = 32
@@ -35,9 +37,9 @@ class Activations(Signal):
         if pattern is None:
             return
         for name in modules_that_fit(watched.model, pattern)[:MAX_MODULES]:
-            hook = self._rms_of(f"activation_rms/{signal_safe(name)}")
-            self._handles.append(watched.model.get_submodule(name).register_forward_hook(hook))
-        self._handles.append(watched.model.register_forward_hook(self._logits))
+            look = ModuleLook(watched.guarded(self._rms_of(f"activation_rms/{signal_safe(name)}")))
+            self._handles.append(watched.model.get_submodule(name).register_forward_hook(look))
+        self._handles.append(watched.model.register_forward_hook(ModuleLook(watched.guarded(self._logits))))
 
     @property
     def is_idle(self) -> bool:
@@ -55,23 +57,24 @@ class Activations(Signal):
             handle.remove()
         self._handles.clear()
 
-    def _rms_of(self, signal: str) -> Any:
-        def measure(module: nn.Module, inputs: Any, output: Any) -> None:
-            if torch.compiler.is_compiling() or not torch.is_grad_enabled():
-                return
-            with torch.no_grad():
-                for tensor in floating_tensors_in(output)[:1]:
-                    norm = torch.linalg.vector_norm(tensor, dtype=torch.float32)
-                    self._measured[signal] = norm / tensor.numel() ** 0.5
+    def _rms_of(self, signal: str) -> Callable[[Any], None]:
+        def measure(output: Any) -> None:
+            for tensor in floating_tensors_in(output)[:1]:
+                norm = torch.linalg.vector_norm(tensor, dtype=torch.float32)
+                self._measured[signal] = norm / tensor.numel() ** 0.5
 
         return measure
 
-    def _logits(self, module: nn.Module, inputs: Any, output: Any) -> None:
-        if torch.compiler.is_compiling() or not torch.is_grad_enabled():
-            return
-        with torch.no_grad():
-            for tensor in floating_tensors_in(getattr(output, "logits", output))[:1]:
-                self._measured["logit_max"] = torch.linalg.vector_norm(tensor, float("inf"), dtype=torch.float32)
+    def _logits(self, output: Any) -> None:
+        found = floating_tensors_in(_logits_in(output))
+        # Of ``(loss, logits)`` not the loss.
+        for tensor in [one for one in found if one.dim()][:1] or found[:1]:
+            self._measured["logit_max"] = torch.linalg.vector_norm(tensor, float("inf"), dtype=torch.float32)
+
+
+def _logits_in(output: Any) -> Any:
+    named = output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", None)
+    return output if named is None else named
 
 
 def modules_that_fit(model: nn.Module, pattern: str) -> list[str]:

@@ -54,6 +54,10 @@ class Watched:
     rank's share: the squares of all ranks' add up to that of the whole."""
     gradient_norms: dict[int, Tensor] = field(default_factory=dict)
     parameter_norms: dict[int, Tensor] = field(default_factory=dict)
+    makes_gradients: bool = False
+    """Whether the optimizer that is being stepped makes its gradients in a closure: those before it are stale."""
+    guarded: Callable[[Callable[[Any], object]], Callable[[Any], object]] = lambda look: look
+    """Around what is called from within the model's forward pass, where no verb of ours stands in between."""
     alarmed: bool = False
     """The latest reading that reached the host held a non-finite norm. On an accelerator, where a norm cannot
     be looked at without waiting, this is what starts the counting: one step late, and no step waits."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from client_hook.signals.base import Signal, Watched
+from client_hook.signals.module_look import ModuleLook
 from client_hook.signals.tensors import floating_tensors_in, real_values
 
 MAX_OUTPUTS = 4_096
@@ -43,7 +45,8 @@ class FirstNonFinite(Signal):
         self._handles: list[RemovableHandle] = []
         if watched.options.trace_modules:
             for name, module in watched.model.named_modules():
-                self._handles.append(module.register_forward_hook(self._watcher_of(name or type(module).__name__)))
+                look = ModuleLook(watched.guarded(self._watcher_of(name or type(module).__name__)))
+                self._handles.append(module.register_forward_hook(look))
 
     def before_update(self, optimizer: Optimizer) -> None:
         """Look where the gradients' norm calls for it, once in a stretch."""
@@ -51,7 +54,9 @@ class FirstNonFinite(Signal):
             self._look()
 
     def after_update(self, optimizer: Optimizer) -> None:
-        """The same for parameters that were bad before their gradients."""
+        """The same for parameters that were bad before their gradients, and for gradients made in a closure."""
+        if self.watched.makes_gradients:
+            self.before_update(optimizer)
         if not self._is_bad_stretch and self.watched.is_bad(self.watched.parameter_norms.get(id(optimizer))):
             self._look()
 
@@ -103,13 +108,10 @@ class FirstNonFinite(Signal):
         self._labels = [label for label, _ in looked_at]
         self._first = _first_bad([torch.isfinite(real_values(tensor)).all() for _, tensor in looked_at])
 
-    def _watcher_of(self, name: str) -> Any:
-        def watch(module: nn.Module, inputs: Any, output: Any) -> None:
-            if torch.compiler.is_compiling() or not torch.is_grad_enabled() or len(self._outputs) >= MAX_OUTPUTS:
-                return
-            with torch.no_grad():
-                for tensor in floating_tensors_in(output):
-                    self._outputs.append((name, torch.isfinite(tensor).all()))
+    def _watcher_of(self, name: str) -> Callable[[Any], None]:
+        def watch(output: Any) -> None:
+            if len(self._outputs) < MAX_OUTPUTS:
+                self._outputs += [(name, torch.isfinite(tensor).all()) for tensor in floating_tensors_in(output)]
 
         return watch
 

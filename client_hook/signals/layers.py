@@ -42,7 +42,7 @@ class Layers(Signal):
         self._observed = 0
         self._is_wanted = False
         self._layer_of: dict[int, str] = {}
-        self._known_parameters = -1
+        self._known_parameters: list[int] = []
         self._is_looking: set[int] = set()
         self._squares: dict[str, list[Tensor]] = {}
         self._zeros: dict[str, tuple[list[Tensor], int]] = {}
@@ -60,6 +60,10 @@ class Layers(Signal):
     def before_update(self, optimizer: Optimizer) -> None:
         """The gradients, where a look is due."""
         self._is_looking.discard(id(optimizer))
+        if not self.watched.makes_gradients:
+            self._look_if_due(optimizer)
+
+    def _look_if_due(self, optimizer: Optimizer) -> None:
         if self._every is None:
             return
         is_due = self._is_wanted or (self._observed + 1) % self._every == 0
@@ -68,7 +72,9 @@ class Layers(Signal):
             self._look_at_gradients(optimizer)
 
     def after_update(self, optimizer: Optimizer) -> None:
-        """What the update did to each."""
+        """What the update did to each; and the gradients, where they came into being during the step."""
+        if self.watched.makes_gradients:
+            self._look_if_due(optimizer)
         if id(optimizer) not in self._is_looking:
             return
         sample = self.watched.samples.get(id(optimizer))
@@ -119,10 +125,11 @@ class Layers(Signal):
             self._zeros[layer] = ([*counts, gradient.numel() - torch.count_nonzero(gradient)], numel + gradient.numel())
 
     def _name_layers(self) -> None:
-        """Again where parameters were added; names are the model's."""
+        """Again where parameters were added or replaced; names are the model's."""
         parameters = dict(self.watched.model.named_parameters())
-        if len(parameters) != self._known_parameters:
-            self._known_parameters = len(parameters)
+        known = list(map(id, parameters.values()))
+        if known != self._known_parameters:
+            self._known_parameters = known
             names = layer_names(list(parameters))
             self._layer_of = {id(parameters[name]): layer for name, layer in names.items()}
 

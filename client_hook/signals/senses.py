@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch.optim import LBFGS, Optimizer
 
 from client_hook.signals.activations import Activations
 from client_hook.signals.adam_rms import AdamRms
@@ -68,6 +68,8 @@ class Senses:
         options: SenseOptions | None = None,
         rate_factor: Callable[[], float] = lambda: 1.0,
         sharded_over: int | None = None,
+        guarded: Callable[[Callable[[Any], object]], Callable[[Any], object]] = lambda look: look,
+        complain: Callable[[str, str], object] = lambda kind, message: None,
     ) -> None:
         self.watched = Watched(
             model,
@@ -78,7 +80,9 @@ class Senses:
             rate_factor,
             schedulers=schedulers,
             sharded_over=sharded_over,
+            guarded=guarded,
         )
+        self._complain = complain
         self.signals: tuple[Signal, ...] = tuple(signal(self.watched) for signal in SIGNALS)
         self._gradient_norm = self._find(GradientNorm)
         self._update_skipped = self._find(UpdateSkipped)
@@ -96,9 +100,10 @@ class Senses:
         return next(signal for signal in self.signals if isinstance(signal, kind))
 
     @torch.no_grad()
-    def before_update(self, optimizer: Optimizer) -> None:
+    def before_update(self, optimizer: Optimizer, *, has_closure: bool = False) -> None:
         """First thing in the step pre-hook: before the guard, and before the rate multiplier is applied."""
         self._was_updated = True
+        self.watched.makes_gradients = has_closure or isinstance(optimizer, LBFGS)
         for look in self._before:
             look(optimizer)
 
@@ -108,9 +113,9 @@ class Senses:
         for look in self._after:
             look(optimizer)
 
-    def norm_seen(self, norm: Tensor | float) -> None:
-        """The global norm of the unscaled gradients before clipping, told by who clips."""
-        self._gradient_norm.told(as_number("grad_norm", norm))
+    def norm_seen(self, norm: Tensor | float, of: frozenset[int] | None = None) -> None:
+        """The norm of the unscaled gradients before clipping, told by who clips: of all, or of those with these ids."""
+        self._gradient_norm.told(as_number("grad_norm", norm), of)
 
     def gradient_norm_tensor(self, optimizer: Optimizer) -> Tensor | None:
         """This step's measured norm as a 0-dim tensor on its device; ``None`` before it, or without gradients."""
@@ -123,11 +128,8 @@ class Senses:
     def reading(self, loss: Any, extra: Mapping[str, Any] | None = None) -> Reading:
         """Everything measured since the last call, with the user's loss and numbers, which win over ours.
 
-        Raises
-        ------
-        TypeError
-            Where the loss or an extra is not one real number, or has a name that cannot be sent. What was
-            measured is forgotten all the same, so the next step is not mixed with this one.
+        What is not one real number, or has a name that cannot be sent, is left out and complained about: a slip of
+        the user's, who shall not lose the rest of what is measured by it.
         """
         # No `torch.no_grad` here, at 2 µs: what was measured has no graph, and what is given is detached.
         values: dict[str, Tensor | float] = {}
@@ -136,11 +138,23 @@ class Senses:
             measured = collect()
             if measured:
                 values.update(measured)
-        given: dict[str, Tensor | float] = {} if loss is None else {"loss": as_number("loss", loss)}
+        given: dict[str, Tensor | float] = {}
+        if loss is not None:
+            try:
+                given["loss"] = as_number("loss", loss)
+            except Exception as error:
+                self.unusable("loss", error)
         if extra:
             for name, value in extra.items():
-                given[checked_name(name)] = as_number(name, value)
+                try:
+                    given[checked_name(name)] = as_number(name, value)
+                except Exception as error:
+                    self.unusable(name, error)
         return Reading({**given, **values, **given})
+
+    def unusable(self, name: str, error: Exception) -> None:
+        """Say that a number of the user's is left out."""
+        self._complain(f"signal {name[:120]}", f"left out of what is observed: {error}")
 
     def read(self, reading: Reading) -> dict[str, float]:
         """The numbers, rightly labelled. Call it once per reading, in step order."""

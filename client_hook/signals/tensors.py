@@ -47,8 +47,13 @@ def real_values(tensor: Tensor) -> Tensor:
 
 def gradients_of(optimizer: Optimizer) -> list[Tensor]:
     """Dense real values of every gradient there is, empty ones left out."""
+    return gradients_in(parameters_of(optimizer))
+
+
+def gradients_in(parameters: Iterable[Tensor]) -> list[Tensor]:
+    """The same of some parameters."""
     gradients: list[Tensor] = []
-    for parameter in parameters_of(optimizer):
+    for parameter in parameters:
         gradient = parameter.grad
         if gradient is None:
             continue
@@ -59,9 +64,13 @@ def gradients_of(optimizer: Optimizer) -> list[Tensor]:
 
 
 def floating_tensors_in(output: Any) -> list[Tensor]:
-    """The real floating-point tensors in what a module gave back, through tuples, lists and mappings."""
+    """The real floating-point tensors in what a module gave back, through tuples, lists and mappings.
+
+    Sparse and nested ones and those of 8 bits are left out: there is no norm of them.
+    """
     if isinstance(output, Tensor):
-        return [output.detach()] if output.is_floating_point() and output.numel() else []
+        is_plain = output.layout is torch.strided and not output.is_nested and output.dtype in EXACT_TYPES + HALF_TYPES
+        return [output.detach()] if is_plain and output.numel() else []
     if isinstance(output, Mapping):
         output = list(output.values())
     if isinstance(output, (tuple, list)):

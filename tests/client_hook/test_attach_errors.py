@@ -37,6 +37,12 @@ def test_an_optimizer_that_trains_more_than_the_model_when_checkpoints_would_for
     assert "attach([model, other], optimizer" in message
 
 
+def test_a_lazy_model_that_has_seen_no_batch() -> None:
+    model = nn.Sequential(nn.LazyLinear(3))
+    with pytest.raises(AttachError, match="lazy parameters without a shape; run one batch through it, then attach"):
+        client_hook.attach(model, torch.optim.SGD(model.parameters(), lr=0.1))
+
+
 def test_a_folder_whose_parent_is_missing(tmp_path: Path) -> None:
     message = _message(LittleTraining(), checkpoints=tmp_path / "missing" / "c")
     assert "missing' does not exist" in message

@@ -82,6 +82,89 @@ def test_clipping_is_seen_for_what_it_is(how: str) -> None:
     hook.close()
 
 
+@pytest.mark.parametrize("by", ["parts", "the largest element", "one part of two"])
+def test_whatever_the_hook_clips_the_norm_is_that_of_all_gradients_before(by: str) -> None:
+    model = scorer()
+    optimizer = optim.SGD(model.parameters(), lr=1e-2)
+    hook = attach(model, optimizer)
+    heard = listen(hook)
+    for step in range(3):
+        optimizer.zero_grad()
+        for micro_batch in range(2):
+            loss = loss_of(model, 2 * step + micro_batch)
+            loss.backward()  # type: ignore[no-untyped-call]
+            before = norm([p.grad for p in model.parameters()])
+            if by == "the largest element":
+                hook.clip_grad_norm_(1e-3, norm_type=float("inf"))
+            else:
+                hook.clip_grad_norm_(1e-3, parameters=model.words.parameters())
+            if by == "parts":
+                hook.clip_grad_norm_(2e-3, parameters=[model.hidden.weight, model.out.weight])
+        after = norm([p.grad for p in model.parameters()])
+        optimizer.step()
+        hook.observe(loss)
+        assert heard[-1].signals["grad_norm"] == pytest.approx(before, rel=1e-4)
+        assert heard[-1].signals["grad_norm_clipped"] == pytest.approx(after, rel=1e-4)
+    hook.close()
+
+
+@pytest.mark.parametrize("kind", [optim.AdamW, optim.SGD, optim.LBFGS])
+def test_gradients_made_in_a_closure_are_those_of_this_step(kind: Any, caplog: pytest.LogCaptureFixture) -> None:
+    model = scorer()
+    optimizer = kind(model.parameters(), lr=1e-2)
+    hook = attach(model, optimizer, layers_every=1)
+    heard = listen(hook)
+    for step in range(4):
+
+        def closure(step: int = step) -> Tensor:
+            optimizer.zero_grad()
+            loss = loss_of(model, step) * (1 + step)
+            loss.backward()  # type: ignore[no-untyped-call]
+            if step == 3:
+                model.hidden.weight.grad[0, 0] = float("nan")  # type: ignore[index]
+            return loss
+
+        hook.observe(optimizer.step(closure))
+        values = heard[-1].signals
+        if step < 3:
+            assert values["grad_norm"] == pytest.approx(norm([p.grad for p in model.parameters()]), rel=1e-4)
+            assert values["grad_norm/words.weight"] == pytest.approx(norm([model.words.weight.grad]), rel=1e-4)
+    assert values["nonfinite_grads"] >= 1
+    # LBFGS evaluates once more, with the weights that the first evaluation has spoilt.
+    bad = "words" if kind is optim.LBFGS else "hidden"
+    assert f"At step 3, the first that is not finite is the gradient of {bad}.weight." in caplog.messages
+    hook.close()
+
+
+def test_two_optimizers_that_take_turns_under_one_scaler_are_each_unscaled_once() -> None:
+    outcomes = []
+    for is_watched in (False, True):
+        torch.manual_seed(0)
+        maker, judge = nn.Linear(3, 3), nn.Linear(3, 1)
+        optimizers = [optim.SGD(one.parameters(), lr=0.1) for one in (judge, maker)]
+        scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+        hook = attach([maker, judge], optimizers, scaler=scaler) if is_watched else None
+        for _ in range(3):
+            for optimizer, model in zip(optimizers, (judge, maker)):
+                optimizer.zero_grad()
+                made = maker(torch.ones(2, 3))
+                loss = judge(made.detach() if model is judge else made).square().mean()
+                scaler.scale(loss).backward()
+                if hook:
+                    hook.clip_grad_norm_(0.1, parameters=model.parameters())
+                else:
+                    scaler.unscale_(optimizer)
+                    nn.utils.clip_grad_norm_(model.parameters(), 0.1)
+                scaler.step(optimizer)
+            scaler.update()
+            if hook:
+                hook.observe(loss)
+        if hook:
+            hook.close()
+        outcomes.append([*weights(maker), *weights(judge)])
+    assert same(*outcomes)
+
+
 @pytest.mark.parametrize("fused", [False, True])
 def test_a_step_that_the_scaler_skips_is_no_incident(fused: bool) -> None:
     model, bare = scorer(), scorer()
@@ -178,6 +261,32 @@ def test_a_compiled_model_trains_as_it_would_alone(backend: str) -> None:
             hook.close()
         losses.append(mine)
     assert losses[0] == losses[1]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_compiled_optimizer_step_does_not_compile_the_hook() -> None:
+    import torch._dynamo.utils
+
+    outcomes = []
+    for watched in (False, True):
+        torch.compiler.reset()
+        torch._dynamo.utils.counters.clear()
+        model = scorer()
+        optimizer = optim.AdamW(model.parameters(), lr=torch.tensor(1e-2))
+        hook = attach(model, optimizer) if watched else None
+        step_of: Any = torch.compile(optimizer.step, backend="eager")
+        for step in range(3):
+            optimizer.zero_grad()
+            loss = loss_of(model, step)
+            loss.backward()  # type: ignore[no-untyped-call]
+            step_of()
+            if hook:
+                hook.observe(loss)
+        if hook:
+            hook.close()
+        outcomes.append(weights(model))
+        assert torch._dynamo.utils.counters["stats"]["unique_graphs"] < 10  # the hook's own would be dozens
+    assert same(*outcomes)
 
 
 class Odd(nn.Module):

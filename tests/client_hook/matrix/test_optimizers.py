@@ -119,6 +119,25 @@ def test_several_optimizers_are_one_observation() -> None:
     hook.close()
 
 
+def test_a_head_that_is_replaced_is_looked_at_like_the_one_before() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+    optimizer = optim.SGD(model.parameters(), lr=1e-2)
+    hook = attach(model, optimizer, layers_every=1)
+    heard = listen(hook)
+    for step in range(4):
+        if step == 2:
+            model[1] = nn.Linear(4, 2)
+            optimizer.param_groups[0]["params"][2:] = list(model[1].parameters())
+        optimizer.zero_grad()
+        loss = model(torch.randn(5, 3)).square().mean()
+        loss.backward()
+        optimizer.step()
+        hook.observe(loss)
+        assert heard[-1].signals["grad_norm/1.weight"] == pytest.approx(norm([model[1].weight.grad]), rel=1e-4)
+    hook.close()
+
+
 def test_parameters_added_and_frozen_on_the_way_are_followed() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import copy
+import io
+import math
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
 
+from client_hook.guard import take_swallowed
 from client_hook.signals import SenseOptions
+from tests.client_hook.matrix.observations import attach
 from tests.client_hook.signals.watching import Watch, loss_of, poison, seeded
 
 
@@ -100,6 +108,70 @@ def test_an_evaluation_is_not_traced_and_closing_takes_the_hooks_off() -> None:
     assert "activation_rms/blocks.0" not in values
     watch.senses.close()
     assert all(not module._forward_hooks for module in model.modules())
+
+
+class Gives(nn.Module):
+    """A module that gives back whatever it is told to."""
+
+    def __init__(self, what: Any) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+        self.what = what
+
+    def forward(self, inputs: Any = None) -> Any:
+        return self.what
+
+
+def circle() -> dict[str, Any]:
+    made: dict[str, Any] = {}
+    made["itself"] = made
+    return made
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        lambda: torch.eye(3).to_sparse(),
+        lambda: torch.ones(3).to(torch.float8_e4m3fn),
+        lambda: torch.nested.nested_tensor([torch.ones(2), torch.ones(3)], layout=torch.jagged),
+        lambda: torch.ones(3, dtype=torch.complex64),
+        lambda: torch.ones(3, device="meta"),
+        circle,
+    ],
+    ids=["sparse", "8 bits", "nested", "complex", "meta", "a circle"],
+)
+def test_whatever_a_module_gives_back_a_look_at_it_breaks_no_forward_pass(what: Callable[[], Any]) -> None:
+    given = what()
+    model = nn.Sequential(Gives(given))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    hook = attach(model, optimizer, trace_modules=True, activations="*")
+    assert model(None) is given
+    assert bool(take_swallowed()) == (what is circle)
+    hook.close()
+
+
+def test_a_model_that_is_looked_into_can_be_saved_and_copied() -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.Tanh())
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    watch = Watch(model, optimizer, options=SenseOptions(trace_modules=True, activations="*"))
+    file = io.BytesIO()
+    torch.save(model, file)
+    file.seek(0)
+    for other in (torch.load(file, weights_only=False), copy.deepcopy(model)):
+        other(torch.full((1, 2), math.nan))
+        assert torch.equal(other(torch.ones(1, 2)), model(torch.ones(1, 2)))
+        watch.observe()
+        assert watch.senses.take_remarks() == []  # it is another model, and not watched
+
+
+@pytest.mark.parametrize("named", [False, True], ids=["(loss, logits)", "{'logits': …}"])
+def test_the_largest_logit_is_no_loss(named: bool) -> None:
+    loss, logits = torch.tensor(99.0), torch.tensor([[1.0, -7.0]])
+    model = Gives({"loss": loss, "hidden": torch.full((2, 2), 50.0), "logits": logits} if named else (loss, logits))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    watch = Watch(model, optimizer, options=SenseOptions(activations="*"))
+    model()
+    assert watch.observe()["logit_max"] == 7.0
 
 
 def test_activations_are_those_of_the_modules_that_fit() -> None:

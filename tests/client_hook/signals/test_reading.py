@@ -61,14 +61,18 @@ def test_what_the_user_gives_wins_over_what_was_measured() -> None:
     assert (values["learning_rate"], values["tokens"], values["head/accuracy"]) == (7.0, 128.0, 0.5)
 
 
-def test_a_refused_number_does_not_mix_two_steps() -> None:
+def test_what_is_no_number_is_left_out_alone_and_said() -> None:
     model = seeded()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    watch = Watch(model, optimizer)
+    said: list[str] = []
+    watch = Watch(model, optimizer, complain=lambda kind, message: said.append(f"{kind}: {message}"))
     loss_of(model, 0).backward()  # type: ignore[no-untyped-call]
     optimizer.step()
-    with pytest.raises(TypeError):
-        watch.observe("not a number")
+    values = watch.observe("not a number", accuracy=0.5, tag="x", **{"a b": 1.0})
+    assert {"grad_norm", "accuracy"} <= set(values)
+    assert not {"loss", "tag", "a b"} & set(values)
+    assert [one.split(":")[0] for one in said] == ["signal loss", "signal tag", "signal a b"]
+    assert "tag is a str; pass one real number" in said[1]
     assert "grad_norm" not in watch.observe(1.0)
 
 

@@ -24,8 +24,17 @@ class Watch:
         clock: Callable[[], float] = lambda: 0.0,
         options: SenseOptions | None = None,
         rate_factor: Callable[[], float] = lambda: 1.0,
+        complain: Callable[[str, str], object] = lambda kind, message: None,
     ) -> None:
-        self.senses = Senses(model, optimizers, scaler=scaler, clock=clock, options=options, rate_factor=rate_factor)
+        self.senses = Senses(
+            model,
+            optimizers,
+            scaler=scaler,
+            clock=clock,
+            options=options,
+            rate_factor=rate_factor,
+            complain=complain,
+        )
         for optimizer in optimizers:
             optimizer.register_step_pre_hook(lambda one, args, kwargs: self.senses.before_update(one))
             optimizer.register_step_post_hook(lambda one, args, kwargs: self.senses.after_update(one))
