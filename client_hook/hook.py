@@ -11,7 +11,7 @@ import logging
 import os
 import sys
 import threading
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, ParamSpec, TypeVar
 from uuid import UUID, uuid4
@@ -20,6 +20,7 @@ import torch
 from pydantic import JsonValue
 from torch import Tensor
 from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
 
 from client_hook.configuration import tell_advice
 from client_hook.delivery import EXIT_SECONDS, Outbox, Spool, Transport, Worker
@@ -150,7 +151,7 @@ class TrainingHook:
         self._handles = [
             handle
             for optimizer in training.state.optimizers
-            for handle in (optimizer.register_step_pre_hook(before), optimizer.register_step_post_hook(after))
+            for handle in (optimizer.register_step_pre_hook(before), _before_others(optimizer, after))
         ]
 
         if transport is not None:
@@ -376,7 +377,10 @@ class TrainingHook:
         return self._has_announced_end
 
     def close(self, timeout: float = 10.0) -> None:
-        """Let go of the training; what is not yet delivered is sent within ``timeout`` seconds."""
+        """Let go of the training; what is not yet delivered is sent within ``timeout`` seconds.
+
+        A checkpoint that is being written to disk is waited for first, ten minutes at most.
+        """
         self._close("finished", timeout)
 
     def __enter__(self) -> TrainingHook:
@@ -764,6 +768,15 @@ def untraced(function: Callable[P, R]) -> Callable[P, R]:
         return function
     disabled: Callable[P, R] = torch.compiler.disable(function)  # type: ignore[no-untyped-call]
     return disabled
+
+
+def _before_others(optimizer: Optimizer, post_hook: Callable[..., None]) -> RemovableHandle:
+    """Register it to run first: a schedule that is stepped in a post-hook is to find its own rate there, not ours."""
+    handle = optimizer.register_step_post_hook(post_hook)
+    hooks = getattr(optimizer, "_optimizer_step_post_hooks", None)
+    if isinstance(hooks, OrderedDict) and handle.id in hooks:
+        hooks.move_to_end(handle.id, last=False)
+    return handle
 
 
 def _unscale_once(scaler: Any, optimizer: Optimizer) -> None:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
+import torch
+from torch.utils.data import DataLoader, Dataset
 
+import client_hook
 from tests.client_hook.delivery.loopback import hang, serving
+from tests.client_hook.little_training import LittleTraining
 from trainguard.wire import Envelope
 
 TRAIN = """
@@ -58,6 +64,58 @@ def test_sigterm_delivers_what_waits_and_the_process_dies_of_it(tmp_path: Path) 
         process.terminate()
         assert process.wait(30) == -signal.SIGTERM
         assert observed(service.envelopes) == [(0, step) for step in range(40)]
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, KeyboardInterrupt])
+def test_an_exception_in_the_loop_goes_on_its_way_and_is_told_as_the_end(kind: type[BaseException]) -> None:
+    training = LittleTraining()
+
+    def train(url: str) -> None:
+        with training.attach(server=url, synchronous=False) as hook:
+            for step in hook.steps(10):
+                loss = training.gradients()
+                training.update()
+                hook.observe(loss)
+                if step == 4:
+                    raise kind("theirs")
+
+    with serving() as service:
+        with pytest.raises(kind, match="theirs"):
+            train(service.url)
+        assert observed(service.envelopes) == [(0, step) for step in range(5)]
+        assert service.envelopes[-1].state == "failed"
+
+
+class WhatAWorkerSees(Dataset[torch.Tensor]):
+    """In the process of a data-loader worker: threads of ours, and what the hook still takes in."""
+
+    def __init__(self, hook: client_hook.TrainingHook) -> None:
+        self.hook, self.parent = hook, os.getpid()
+
+    def __len__(self) -> int:
+        return 8
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        threads = [one for one in threading.enumerate() if one.name.startswith("trainguard")]
+        self.hook.observe(1.0)
+        return torch.tensor([os.getpid() != self.parent, len(threads), len(self.hook._outbox)])
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="data-loader workers do not fork here")
+def test_a_forking_data_loader_inherits_nothing_that_works(tmp_path: Path) -> None:
+    training = LittleTraining()
+    with serving() as service:
+        hook = training.attach(server=service.url, checkpoints=tmp_path / "c", synchronous=False)
+        for _ in range(3):
+            hook.observe(training.gradients())
+            training.update()
+        loader = DataLoader(WhatAWorkerSees(hook), batch_size=4, num_workers=2, multiprocessing_context="fork")
+        for seen in hook.batches(loader):
+            assert seen.tolist() == [[1, 0, 0]] * 4
+            hook.observe(training.gradients())
+            training.update()
+        hook.close()
+        assert observed(service.envelopes) == [(0, step) for step in range(5)]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to handle")

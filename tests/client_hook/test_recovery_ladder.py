@@ -261,6 +261,32 @@ def test_a_loop_in_the_background_is_recovered_as_well(tmp_path: Path) -> None:
     assert rolled_back.next_step <= 600
 
 
+def test_after_twenty_faults_the_hook_is_silent_and_the_multiplier_stays(caplog: pytest.LogCaptureFixture) -> None:
+    from client_hook.guard import take_swallowed
+
+    training = LittleTraining()
+    hook = training.attach(mode="act", checkpoints=MemoryCheckpoints())
+    hook._training.rate.scale = 0.25
+    applied: list[float] = []
+    training.optimizer.register_step_pre_hook(lambda one, *_: applied.append(one.param_groups[0]["lr"]))
+
+    def broken(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("a bug of ours")
+
+    hook._senses.before_update = broken  # type: ignore[method-assign]
+    for step in range(40):
+        loss = training.gradients()
+        scheduled = training.optimizer.param_groups[0]["lr"]
+        training.update(scheduler=False)
+        assert applied[-1] == 0.25 * scheduled
+        assert training.optimizer.param_groups[0]["lr"] == scheduled
+        assert hook.observe(loss).next_step == step + 1
+        training.scheduler.step()
+    hook.close()
+    assert len(take_swallowed()) == 20
+    assert sum("switches its watching off" in message for message in caplog.messages) == 1
+
+
 def test_a_fault_of_ours_never_reaches_the_loop() -> None:
     from client_hook.guard import take_swallowed
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -34,16 +36,24 @@ def _watched(attach: dict[str, Any], **options: Any) -> LittleTraining:
     return training
 
 
+def _other_random_states() -> tuple[str, str]:
+    """Python's and numpy's, of which this training draws nothing."""
+    return str(random.getstate()), str(np.random.get_state())
+
+
 @pytest.mark.parametrize("synchronous", [True, False], ids=["synchronous", "in the background"])
 @pytest.mark.parametrize("mode", ["observe", "advise", "act"])
 def test_two_hundred_steps_are_bit_identical_with_and_without_the_hook(
     mode: str, synchronous: bool, tmp_path: Path
 ) -> None:
-    alone = _alone(dropout=0.2)
+    alone, drawn = _alone(dropout=0.2), torch.get_rng_state()
     attach = {"mode": mode, "synchronous": synchronous, "checkpoints": tmp_path / "c", "checkpoint_every": 50}
+    before = _other_random_states()
     watched = _watched(attach, dropout=0.2)
     assert watched.losses == alone.losses
     assert same(watched.weights(), alone.weights())
+    assert torch.equal(torch.get_rng_state(), drawn)
+    assert _other_random_states() == before
 
 
 def test_it_is_so_without_checkpoints_and_with_a_service_that_is_not_there() -> None:

@@ -53,6 +53,25 @@ def test_the_applied_rate_is_the_scheduled_one_times_the_scale(name: str, optimi
     assert run.rates() == bare.rates()
 
 
+@pytest.mark.parametrize("is_there_first", [True, False])
+def test_a_schedule_that_is_stepped_in_the_optimizers_own_hook_finds_its_own_rate(is_there_first: bool) -> None:
+    run = Run("AdamW", "ExponentialLR")
+    bare = Run("AdamW", "ExponentialLR")
+    applied: list[list[float]] = []
+    hook = None if is_there_first else run.attach(mode="observe")
+    run.optimizer.register_step_post_hook(lambda one, args, kwargs: run.advance())
+    hook = hook or run.attach(mode="observe")
+    hook._training.rate.scale = 0.25
+    run.optimizer.register_step_pre_hook(lambda one, args, kwargs: applied.append(run.rates()))
+    for step in range(5):
+        hook.observe(run.update(step))
+        assert applied[-1] == pytest.approx([0.25 * rate for rate in bare.rates()])
+        bare.update(step)
+        bare.advance()
+        assert run.rates() == bare.rates()
+    hook.close()
+
+
 @each_scheduler
 @pytest.mark.parametrize("after_observe", [False, True], ids=["before observe", "after observe"])
 def test_a_rollback_is_bit_exact(name: str, after_observe: bool, tmp_path: Path) -> None:
