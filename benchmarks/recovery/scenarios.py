@@ -83,8 +83,9 @@ SCENARIOS: tuple[Scenario, ...] = (
                  faults.overflowing_batches(300, 40), 300),
     Scenario("bad-rank", "cnn", "recoverable", "the second of two ranks reads batches 500 to 519 unnormalised",
              faults.raw_pixels(500, 20), 500, on_ranks=True),
+    # At its own rate some seeds never explode, and others on another processor: at this one all six that were tried do.
     Scenario("rnn-explodes", "rnn", "recoverable", "a plain recurrent net that needs clipping has none",
-             onset=0, twin="clip at 1.0", is_quick=True),
+             onset=0, recipe="brisk", recipe_factor=lambda step: 1.5, twin="clip at 1.0", is_quick=True),
     _harmless("healthy-gpt", "gpt", "nothing goes wrong", quick=True),
     _harmless("healthy-cnn", "cnn", "nothing goes wrong"),
     _harmless("healthy-lstm", "lstm", "nothing goes wrong"),
