@@ -178,6 +178,11 @@ def _check(
         )
     check_ownership(training_state.model, training_state.optimizers, keeps_checkpoints=keeps_checkpoints)
     check_schedulers(training_state.schedulers, training_state.optimizers)
+    if training_state.scaler is not None and not hasattr(training_state.scaler, "unscale_"):
+        raise AttachError(
+            f"scaler is a {type(training_state.scaler).__name__} without the methods of a torch.amp.GradScaler; give "
+            "it as state={'scaler': …} to have it restored"
+        )
     if activations is not None and not modules_that_fit(training_state.model, activations):
         raise AttachError(
             f"activations={activations!r} fits no module; use a pattern of names in model.named_modules(), "

@@ -642,7 +642,9 @@ class TrainingHook:
         if keeper.is_due(position.next_step):
             report = keeper.save(attempt=position.attempt, next_step=position.next_step)
             if report is None:
-                _logger.warning("no checkpoint at step %d: %s", position.next_step, keeper.why_not_saved)
+                self._guard.complain(
+                    "no checkpoint", "no checkpoint at step %d: %s", position.next_step, keeper.why_not_saved
+                )
 
     def _outcome(self, step: int, handled: Handled | None) -> StepOutcome:
         position = self._training.position

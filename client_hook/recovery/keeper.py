@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID, uuid4
 
+from client_hook.guard import Complaints
 from client_hook.recovery.checkpoints import CheckpointLedger, CheckpointRecord, Checkpoints
 from client_hook.recovery.errors import CheckpointInvalid
 from client_hook.recovery.snapshot import Snapshot, TrainingState
@@ -49,6 +50,7 @@ class CheckpointKeeper:
         self.last_id: UUID | None = None
         self._owes_rotation = False
         self.why_not_saved = ""
+        self._complaints = Complaints(_logger)
 
     def take_stock(self) -> None:
         """At a restart: bring the ledger, which the journal kept, and the store together.
@@ -171,7 +173,7 @@ class CheckpointKeeper:
             if news.kind == "failed":
                 self.why_not_saved = news.reason
                 if news.record.checkpoint_id != told_by_caller:
-                    _logger.warning("no checkpoint of step %d: %s", news.record.step, news.reason)
+                    self._complaints.say("lost", "no checkpoint of step %d: %s", news.record.step, news.reason)
                     self._failed(news.record.checkpoint_id, news.reason)
             self._changed(self.ledger.removed(news.record.checkpoint_id, news.reason))
 

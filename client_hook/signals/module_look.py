@@ -11,7 +11,7 @@ from torch import nn
 
 
 class ModuleLook:
-    """A forward hook that sees nothing inside a ``torch.compile``d region, nor where there are no gradients.
+    """A forward hook that sees nothing inside a ``torch.compile``d region or a trace, nor where there are no gradients.
 
     It belongs to this training. A copy of the module (an average of weights) or one that is saved whole with
     ``torch.save(model)`` has in its place something of Python's own that does nothing: a closure could not be saved,
@@ -23,7 +23,8 @@ class ModuleLook:
 
     def __call__(self, module: nn.Module, inputs: Any, output: Any) -> None:
         """As torch calls a forward hook."""
-        if torch.compiler.is_compiling() or not torch.is_grad_enabled():
+        is_traced = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+        if is_traced or not torch.is_grad_enabled():
             return
         with torch.no_grad():
             self._look(output)

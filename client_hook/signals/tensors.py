@@ -66,11 +66,13 @@ def gradients_in(parameters: Iterable[Tensor]) -> list[Tensor]:
 def floating_tensors_in(output: Any) -> list[Tensor]:
     """The real floating-point tensors in what a module gave back, through tuples, lists and mappings.
 
-    Sparse and nested ones and those of 8 bits are left out: there is no norm of them.
+    Sparse and nested ones and those of 8 bits are left out, of which there is no norm, and those inside of ``vmap`` and
+    its like, which end with it.
     """
     if isinstance(output, Tensor):
         is_plain = output.layout is torch.strided and not output.is_nested and output.dtype in EXACT_TYPES + HALF_TYPES
-        return [output.detach()] if is_plain and output.numel() else []
+        is_lasting = not torch._C._functorch.is_functorch_wrapped_tensor(output)
+        return [output.detach()] if is_plain and is_lasting and output.numel() else []
     if isinstance(output, Mapping):
         output = list(output.values())
     if isinstance(output, (tuple, list)):

@@ -82,6 +82,7 @@ def test_act_with_nothing_to_roll_back_to() -> None:
         ({"detectors": {"loss_spike": {"zz": 9.0}}}, "detectors: overrides.loss_spike names 'zz'"),
         ({"scheduler": object()}, "schedulers[0]"),
         ({"state": {"ema": object()}}, "state['ema']"),
+        ({"scaler": nn.Linear(1, 1)}, "scaler is a Linear without the methods of a torch.amp.GradScaler"),
         ({"checkpoints": 17}, "checkpoints is a int"),
     ],
 )

@@ -3,8 +3,11 @@ from __future__ import annotations
 import logging
 
 import pytest
+import torch
 
 from client_hook.guard import Complaints, Guard, raise_swallowed, record_swallowed, take_swallowed
+from client_hook.recovery.checkpoints import MemoryCheckpoints
+from tests.client_hook.little_training import LittleTraining
 
 
 class Halted(Exception):
@@ -78,6 +81,18 @@ def test_the_same_complaint_is_logged_once_a_minute(caplog: pytest.LogCaptureFix
     take_swallowed()
     assert len(caplog.records) == 2
     assert "times since it was last said" in caplog.records[1].getMessage()
+
+
+def test_a_checkpoint_that_cannot_be_taken_at_any_step_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    training = LittleTraining()
+    hook = training.attach(mode="observe", checkpoints=MemoryCheckpoints(), checkpoint_every=1)
+    with torch.no_grad():
+        next(training.model.parameters()).fill_(float("nan"))
+    for _ in range(10):
+        hook.observe(training.gradients())
+        training.update()
+    hook.close()
+    assert sum("no checkpoint at step" in message for message in caplog.messages) == 1
 
 
 def test_complaints_of_different_kinds_do_not_hold_each_other_back() -> None:

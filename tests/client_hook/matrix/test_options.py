@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -49,6 +50,29 @@ def test_after_a_finding_every_layer_is_looked_at() -> None:
             hook._inbox.append(Concern(onset_step=1, attempt=0, message="the loss jumped", is_critical=False))
         hook.observe(loss)
     assert ["grad_norm/hidden.weight" in one.signals for one in heard] == [False, False, True, False]
+    hook.close()
+
+
+def test_the_wait_for_data_is_that_of_its_step() -> None:
+    model = Scorer()
+    optimizer = optim.SGD(model.parameters(), lr=0.1)
+    hook = attach(model, optimizer)
+    heard = listen(hook)
+    now = [0.0]
+    hook._training.data._clock = lambda: now[0]
+
+    def loader() -> Iterator[int]:
+        for step in range(3):
+            now[0] += 0.25 * (1 + step)
+            yield step
+
+    for step in hook.batches(loader()):
+        now[0] += 100.0
+        loss_of(model, step).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        hook.observe(1.0)
+    hook.observe(1.0)
+    assert [one.signals["data_wait_seconds"] for one in heard] == [0.25, 0.5, 0.75, 0.0]
     hook.close()
 
 

@@ -164,6 +164,25 @@ def test_a_model_that_is_looked_into_can_be_saved_and_copied() -> None:
         assert watch.senses.take_remarks() == []  # it is another model, and not watched
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, about its tracing
+def test_other_ways_through_a_model_that_is_looked_into_are_left_alone() -> None:
+    layer = nn.Linear(2, 2)
+    model = nn.Sequential(layer)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    hook = attach(model, optimizer, trace_modules=True, activations="*")
+
+    def of_one(parameters: dict[str, Tensor], inputs: Tensor) -> Tensor:
+        total: Tensor = torch.func.functional_call(layer, parameters, (inputs,)).sum()
+        return total
+
+    per_sample = torch.func.vmap(torch.func.grad(of_one), in_dims=(None, 0))
+    assert per_sample(dict(layer.named_parameters()), torch.ones(4, 2))["weight"].shape == (4, 2, 2)
+    hook.observe(torch.func.vmap(layer)(torch.ones(4, 2)).sum())
+    torch.jit.trace(model, torch.ones(1, 2))  # type: ignore[no-untyped-call]
+    hook.observe(1.0)
+    hook.close()
+
+
 @pytest.mark.parametrize("named", [False, True], ids=["(loss, logits)", "{'logits': …}"])
 def test_the_largest_logit_is_no_loss(named: bool) -> None:
     loss, logits = torch.tensor(99.0), torch.tensor([[1.0, -7.0]])
