@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from uuid import UUID
 
-from sqlalchemy import Connection, and_, delete, func, or_, select
+from sqlalchemy import Connection, and_, delete, exists, func, or_, select
 
 from monitor_server.storage.rollups import WIDTHS
-from monitor_server.storage.tables import observations, rollups, runs
+from monitor_server.storage.tables import observations, rollup_backlog, rollups, runs
 
 EVERY_OTHER = "*"
 """Stands for the projects that are not named."""
@@ -17,7 +17,8 @@ EVERY_OTHER = "*"
 def next_due(connection: Connection, ended_before: Mapping[str, float]) -> tuple[UUID, int, int] | None:
     """A run, an attempt of it with observations that are past their time, and the attempt's last step.
 
-    ``ended_before`` says by project when a run must have ended, or fallen silent, for that.
+    ``ended_before`` says by project when a run must have ended, or fallen silent, for that. A run whose roll-ups may
+    not be whole has to wait: they are all that its charts will be made of.
     """
     named = [project for project in ended_before if project != EVERY_OTHER]
     wishes = [
@@ -29,7 +30,8 @@ def next_due(connection: Connection, ended_before: Mapping[str, float]) -> tuple
     ]
     mine = select(observations.c.attempt).where(observations.c.run_id == runs.c.run_id)
     first = mine.order_by(observations.c.attempt).limit(1).correlate(runs).scalar_subquery()
-    statement = select(runs.c.run_id, first.label("attempt")).where(or_(*wishes), first.is_not(None))
+    is_whole = ~exists().where(rollup_backlog.c.run_id == runs.c.run_id)
+    statement = select(runs.c.run_id, first.label("attempt")).where(or_(*wishes), is_whole, first.is_not(None))
     found = connection.execute(statement.limit(1)).one_or_none()
     if found is None:
         return None

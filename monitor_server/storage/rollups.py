@@ -3,7 +3,10 @@
 A bucket is written once, when a step beyond it has come (`monitor_server.live.rolling` gathers it until then), in the
 transaction of its observations. So whatever lies before the last bucket of a width is in the buckets of that
 width, and the rest is in those of the next smaller one, down to the observations themselves. Observations that
-are older than this have none, and are read as they are.
+are older than this have none, and are read as they are until housekeeping has filled the gap (`gap_of`, `fill`).
+
+Of every width, the buckets that are there lie side by side: what is missing lies before the first of them or after
+the last, never between. Charts rest on that, so a gap is filled from its end towards its beginning.
 """
 
 from __future__ import annotations
@@ -11,7 +14,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import groupby, pairwise
+from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
@@ -24,6 +28,9 @@ from monitor_server.storage.upsert import insert_or_replace
 WIDTHS = (32, 128, 512, 2048, 8192, 32_768, 131_072, 524_288)
 """Steps in a bucket. A chart reads the widest that fits into a point: up to four buckets a point."""
 
+ROWS_AT_ONCE = 2_048
+"""Observations, or buckets of the width below, that `fill` sums up at once: some 50 ms of work."""
+
 PackedRollup = tuple[Any, ...]
 """A row in the order of `_PACKED`, as the drivers take it."""
 _PARTS = tuple(ROLLED_UP)
@@ -34,6 +41,9 @@ _PACKED = (
 _INSERT_PACKED = f"INSERT INTO rollups ({', '.join(_PACKED)}) VALUES ({', '.join('?' * len(_PACKED))})"
 _COPY_PACKED = f"COPY rollups ({', '.join(_PACKED)}) FROM STDIN"
 _NOTHING = (None, None, None, None, None)
+_OBSERVED = (
+    observations.c.step, observations.c.nan_mask, observations.c.extra, *(observations.c[name] for name in SIGNAL_BITS),
+)  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -188,6 +198,69 @@ def _together(parts: Sequence[Stretch], first_step: int) -> Stretch:
     return together
 
 
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Buckets of one width that an attempt lacks and that could be there: all that are closed before ``before``."""
+
+    level: int
+    before: int
+    """The bucket before which they lie."""
+    is_whole: bool
+    """Of this width there is none at all."""
+
+
+def gap_of(connection: Connection, run_id: UUID, attempt: int) -> Gap | None:
+    """The narrowest buckets that ingest would have written, had there been roll-ups when the observations came.
+
+    A bucket is closed where the width below has one beyond it (the narrowest: where there is an observation beyond).
+    """
+
+    def edge(column: Any, order: Any, *where: Any) -> int | None:
+        table = column.table
+        mine = select(column).where(table.c.run_id == run_id, table.c.attempt == attempt, *where)
+        found: int | None = connection.execute(mine.order_by(order).limit(1)).scalar_one_or_none()
+        return found
+
+    step, bucket = observations.c.step, rollups.c.bucket
+    first, last, below = edge(step, step), edge(step, step.desc()), 1
+    for level, width in enumerate(WIDTHS):
+        mine = rollups.c.width == width
+        there = edge(bucket, bucket, mine)
+        if first is not None and last is not None:
+            before = there if there is not None else last * below // width
+            if first * below // width < before:
+                return Gap(level, before, is_whole=there is None)
+        if there is None:
+            return None
+        first, last, below = there, edge(bucket, bucket.desc(), mine), width
+    return None
+
+
+def fill(connection: Connection, run_id: UUID, attempt: int, gap: Gap) -> int:
+    """Write the last buckets of a gap, as many as `ROWS_AT_ONCE` rows make; how many. The run must be locked."""
+    width = WIDTHS[gap.level]
+    if gap.level:
+        below = WIDTHS[gap.level - 1]
+        key, before = rollups.c.bucket, gap.before * width // below
+        statement = select(rollups).where(
+            rollups.c.run_id == run_id, rollups.c.attempt == attempt, rollups.c.width == below, key < before
+        )
+    else:
+        key, before = observations.c.step, gap.before * width
+        statement = select(*_OBSERVED).where(
+            observations.c.run_id == run_id, observations.c.attempt == attempt, key < before
+        )
+    rows = connection.execute(statement.order_by(key.desc()).limit(ROWS_AT_ONCE)).all()[::-1]
+    first_step = attrgetter("first_step" if gap.level else "step")
+    buckets = [list(group) for _, group in groupby(rows, key=lambda row: first_step(row) // width)]
+    if len(rows) == ROWS_AT_ONCE:
+        # The first of them may have begun before these rows.
+        del buckets[0]
+    stretches = [_together([_stretch(row) for row in one], 0) if gap.level else _summed(one) for one in buckets]
+    add_new(connection, [pack(run_id, attempt, width, stretch) for stretch in stretches])
+    return len(stretches)
+
+
 def rebuild(connection: Connection, run_id: UUID, attempt: int, steps: Iterable[int]) -> None:
     """Sum up again the buckets that were written already and to which ``steps`` have been added since."""
     touched = set(steps)
@@ -212,9 +285,8 @@ def rebuild(connection: Connection, run_id: UUID, attempt: int, steps: Iterable[
 
 
 def _of_observations(connection: Connection, run_id: UUID, attempt: int, from_step: int, to_step: int) -> Stretch:
-    columns = [observations.c[name] for name in SIGNAL_BITS]
     statement = (
-        select(observations.c.step, observations.c.nan_mask, observations.c.extra, *columns)
+        select(*_OBSERVED)
         .where(
             observations.c.run_id == run_id,
             observations.c.attempt == attempt,
@@ -224,8 +296,11 @@ def _of_observations(connection: Connection, run_id: UUID, attempt: int, from_st
         .order_by(observations.c.step)
     )
     rows = connection.execute(statement).all()
-    if not rows:
-        return Stretch(from_step, from_step - 1, 0)
+    return _summed(rows) if rows else Stretch(from_step, from_step - 1, 0)
+
+
+def _summed(rows: Sequence[Any]) -> Stretch:
+    """Of rows of `_OBSERVED`, in order."""
     signals: dict[str, Summary] = {}
     for index, (name, bit) in enumerate(SIGNAL_BITS.items()):
         column = [math.nan if row[1] >> bit & 1 else row[3 + index] for row in rows]

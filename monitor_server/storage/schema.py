@@ -9,7 +9,7 @@ from sqlalchemy import Column, Connection, MetaData, PrimaryKeyConstraint, Strin
 from monitor_server.storage.database import Database
 from monitor_server.storage.tables import metadata
 
-HEAD = "0003"
+HEAD = "0004"
 """The newest migration, of which `tables` tells the outcome. Known by heart, so that a start need not read them all."""
 
 _ADVISORY_LOCK = 7_265_012_114  # any constant: two replicas that start together must not migrate at once

@@ -163,6 +163,15 @@ rollups = Table(
     sqlite_with_rowid=False,
 )
 
+rollup_backlog = Table(
+    # attempts that an upgrade found, and whose roll-ups are not known to be whole: housekeeping makes this empty
+    "rollup_backlog",
+    metadata,
+    _run_id(),
+    Column("attempt", Integer, primary_key=True, autoincrement=False),
+    sqlite_with_rowid=False,
+)
+
 evaluations = Table(
     "evaluations",
     metadata,
