@@ -247,6 +247,8 @@ class TrainingHook:
         """
         with self._guard:
             numbers = {name: float(value) for name, value in self._usable(values).items()}
+            if not numbers:
+                return
             self._put(
                 Evaluation(
                     attempt=self._training.position.attempt,

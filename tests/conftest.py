@@ -1,4 +1,5 @@
-"""Who runs what where there are several workers: tests that share servers run in one, so that these are started once.
+"""What holds for every test: no fault that the hook swallowed stays hidden, and who runs what where there are several
+workers: tests that share servers run in one, so that these are started once.
 
 The marker `xdist_group` would say the same, and is not heard: pytest-xdist 3.8 writes the group where pytest 9.2 does
 not look for a test's name any more. So the scheduler is told here, by files.
@@ -6,6 +7,8 @@ not look for a test's name any more. So the scheduler is told here, by files.
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -30,3 +33,15 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return TOGETHER.get(nodeid.partition("::")[0], nodeid)
 
     return ByServers(config, log)
+
+
+@pytest.fixture(autouse=True)
+def swallowed_faults_are_raised() -> Iterator[None]:
+    """A test that means to cause a fault takes it with ``client_hook.guard.take_swallowed()``."""
+    guard = sys.modules.get("client_hook.guard")  # not imported for this: most tests need no torch
+    if guard is None:
+        yield
+        return
+    guard.record_swallowed()
+    yield
+    guard.raise_swallowed()
