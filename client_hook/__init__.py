@@ -9,12 +9,22 @@ for step in hook.steps(10_000):
 hook.close()
 """
 
-from client_hook.attachment import attach
-from client_hook.errors import AttachError, TrainingHalted
-from client_hook.hook import TrainingHook
-from client_hook.outcome import StepOutcome
-from client_hook.recovery.checkpoints import FunctionCheckpoints
-from client_hook.recovery.rerun import RerunReport
+import gc
+
+# Torch leaves half a million objects behind. To look through them for cycles again and again while our classes are made
+# takes a quarter of the import.
+_was_collecting = gc.isenabled()
+gc.disable()
+try:
+    from client_hook.attachment import attach
+    from client_hook.errors import AttachError, TrainingHalted
+    from client_hook.hook import TrainingHook
+    from client_hook.outcome import StepOutcome
+    from client_hook.recovery.checkpoints import FunctionCheckpoints
+    from client_hook.recovery.rerun import RerunReport
+finally:
+    if _was_collecting:
+        gc.enable()
 
 __all__ = [
     "AttachError",

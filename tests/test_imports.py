@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 WITHOUT = """
 import importlib, pkgutil, sys
 
@@ -53,5 +55,12 @@ def test_importing_the_hook_starts_nothing_and_loads_neither_httpx_nor_yaml() ->
         "assert threading.active_count() == 1, threading.enumerate()\n"
         "assert not {'httpx', 'yaml'} & set(sys.modules)\n"
     )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("verb", ["enable", "disable"])
+def test_importing_the_hook_leaves_the_search_for_cycles_as_it_was(verb: str) -> None:
+    code = f"import gc\ngc.{verb}()\nimport client_hook\nassert gc.isenabled() == ({verb!r} == 'enable')\n"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr

@@ -7,6 +7,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -21,6 +22,8 @@ from examples.char_gpt.service import Service, ServiceFailed
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 RESULTS = REPOSITORY / "benchmarks" / "results"
+IMPORTS = 7
+"""Processes whose median is the time to import."""
 PEERS = ("trackio", "wandb", "tensorboard", "mlflow-skinny")
 
 
@@ -69,8 +72,11 @@ def _footprint(observations: int) -> dict[str, Any]:
         # The byte code is written by a first run, as it is on anybody's machine.
         cached = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": folder}
         _part("benchmarks.hook.footprint", "10", **cached)
+        imports = [_part("benchmarks.hook.footprint", "10", **cached).get("import_ms") for _ in range(IMPORTS)]
         report = _part("benchmarks.hook.footprint", str(observations), **cached)
         dead = _part("benchmarks.hook.footprint", str(observations), "http://127.0.0.1:9", **cached)
+        took = [one for one in imports if one is not None]
+        report |= {"import_ms": statistics.median(took)} if took else {}
         return {**report, "extra_mib_service_dead": dead.get("extra_mib", [])}
 
 
