@@ -129,7 +129,7 @@ def attach(
         layers_every: steps between two looks at every layer (gradient norm, parameter norm, update ratio, share of
             zero gradients); also looked at on a finding. ``None`` for never.
         exact_update_ratio_every: steps between two exact update ratios, each of which copies the model; by default
-            it is estimated on every step, within 3 %.
+            it is estimated on every step, within 3 % where an update moves most elements.
         trace_modules: name the first module whose output was not finite; looks at every output.
         activations: a pattern of module names (``transformer.h.*``): their activation RMS, and the model's largest
             logit, become signals.

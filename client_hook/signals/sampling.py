@@ -115,7 +115,8 @@ class ParameterSample:
     """One optimizer's parameters by their samples: before a step and after it.
 
     The elements are chosen when a tensor is first seen, from a generator of our own, and stay the same. The
-    estimate weighs each sample by ``numel / samples``: within 3 % of the exact update ratio (tested). Only
+    estimate weighs each sample by ``numel / samples``: within 3 % of the exact update ratio (tested) where the update
+    moves most elements; one that is gathered in a few rows of a large table is met by few samples. Only
     samples are copied, about 8 KiB a tensor.
 
     The samples from after a step are those from before the next one as long as no tensor's version counter

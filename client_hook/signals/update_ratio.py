@@ -20,8 +20,9 @@ class UpdateRatio(Signal):
     """L2 norms of the parameters the optimizers own and of the step's change to them, estimated by sampling.
 
     An exact one needs a copy of the model: 130 ms on a step of 570 ms for 10.8 M parameters on two cores.
-    Sampling 1,024 elements per tensor costs under 1 ms; `ParameterSample` says how exact it is (3 %). Who wants
-    it exact now and then asks for ``exact_update_ratio_every``: on those steps all three are, at that price.
+    Sampling 1,024 elements per tensor costs under 1 ms; `ParameterSample` says how exact it is (3 %, if the
+    update moves most elements and not a few rows only). Who wants it exact now and then asks for
+    ``exact_update_ratio_every``: on those steps all three are, at that price.
 
     Of several optimizers the norms are combined; one that was not stepped keeps its last parameter norm and
     adds no update. A step that was skipped has an update of 0.
