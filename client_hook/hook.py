@@ -44,7 +44,7 @@ from client_hook.recovery.step_boundary import Handled, StepBoundary
 from client_hook.recovery.training import Training
 from client_hook.recovery.update_guard import UpdateGuard
 from client_hook.signals import Reading, Senses, as_number, gradient_norm_of
-from client_hook.signals.tensors import gradients_in, parameters_of, total_norm
+from client_hook.signals.tensors import HALF_TYPES, gradients_in, parameters_of, total_norm
 from client_hook.termination import LastWords
 from trainguard.wire import (
     Command,
@@ -208,7 +208,10 @@ class TrainingHook:
     def accumulate(self, loss: Any) -> None:
         """Note the loss of a micro-batch; ``observe()`` then takes the mean of them."""
         with self._guard:
-            self._accumulated += self._usable({"loss": loss}).values()
+            for number in self._usable({"loss": loss}).values():
+                is_half = isinstance(number, Tensor) and number.dtype in HALF_TYPES
+                # Summed in bf16, the losses of 300 micro-batches were 5 % off in their mean.
+                self._accumulated.append(number.float() if is_half else number)  # type: ignore[union-attr]
 
     def register_checkpoint(
         self, path: str | os.PathLike[str], *, step: int, load: Callable[[str | os.PathLike[str]], object]

@@ -48,6 +48,17 @@ def test_accumulated_gradients_make_one_observation() -> None:
     hook.close()
 
 
+def test_losses_in_half_precision_are_summed_in_full() -> None:
+    model = scorer()
+    hook = attach(model, optim.SGD(model.parameters(), lr=1e-2))
+    heard = listen(hook)
+    for micro_batch in range(300):
+        hook.accumulate(torch.tensor(3.0 + 0.5 * (micro_batch % 2), dtype=torch.bfloat16))
+    hook.observe()
+    hook.close()
+    assert heard[0].signals["loss"] == 3.25
+
+
 @pytest.mark.parametrize("how", ["the hook's", "torch's", "torch's, told", "by value"])
 def test_clipping_is_seen_for_what_it_is(how: str) -> None:
     model = scorer()
