@@ -102,6 +102,7 @@ class WhatAWorkerSees(Dataset[torch.Tensor]):
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="data-loader workers do not fork here")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # Python 3.12 and later warn of what this is about
 def test_a_forking_data_loader_inherits_nothing_that_works(tmp_path: Path) -> None:
     training = LittleTraining()
     with serving() as service:
