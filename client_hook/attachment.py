@@ -374,6 +374,7 @@ class _Assembly:
             clipping=ClippingLimit(journal.clip_norm),
             pause=LoopPause(can_be_ended=settings.server is not None),
             initial_loss_scale=_loss_scale(self._state.scaler),
+            world_size=1 if ranks is None else ranks.size,
         )
         hook = TrainingHook(
             description=description,

@@ -139,6 +139,7 @@ class TrainingHook:
         self._pending: tuple[int, int, float, Reading] | None = None
         self._worker_runs = False
         self._accumulated: list[Any] = []
+        self._is_rerunning = False
         self._validation_loss: float | None = None
         self._has_announced_end = False
         self._follows = False
@@ -181,6 +182,8 @@ class TrainingHook:
         Raises:
             TrainingHalted: every remedy was tried, or a person asked for it.
         """
+        if self._is_rerunning:
+            raise RuntimeError("it called hook.observe()")
         position = self._training.position
         step = position.next_step
         position.step, position.next_step = step, step + 1
@@ -328,14 +331,36 @@ class TrainingHook:
         its own affair. Takes as long as its passes, and the memory of two copies of the model and its gradients.
         Never raises; what cannot be done is said in the report.
         """
-        if self._description.world_size > 1 or not isinstance(self._brain, LocalBrain):
+        if self._training.world_size > 1:
             # What one rank's report says decides whether there is a third pass: the others would wait for ever.
             return RerunReport(
                 "not run", "Several ranks would not make the same passes; test this rank's batch in a single process."
             )
-        report = RerunReport("not run", "The hook has switched itself off, see the log; nothing was tried.")
         with self._guard:
-            level = self._brain.healthy_loss()
+            return self._rerun(step_function, times)
+        return RerunReport("not run", "The hook failed inside, see the log.")
+
+    def rerun_with(self, step_function: StepFunction | None) -> None:
+        """Let the re-run test be ordered from elsewhere too (``trainguard command RUN rerun``); once, before the loop.
+
+        ``step_function`` as in `rerun_test`, for the batch that the loop has at that time:
+        ``hook.rerun_with(lambda: loss_and_backward(batch))`` finds the loop's latest ``batch`` by its name. It is
+        called inside ``observe``, only when a person has ordered the test. ``None`` takes it back.
+        """
+        if step_function is None:
+            self._training.rerun = None
+            return
+        function = step_function
+        self._training.rerun = lambda times: self._rerun(function, times)
+
+    def _rerun(self, step_function: StepFunction, times: int) -> RerunReport:
+        """Raises only where the training could not be put back."""
+        level = None
+        with self._guard:
+            level = self._brain.healthy_loss() if isinstance(self._brain, LocalBrain) else None
+        accumulated, self._is_rerunning = self._accumulated, True
+        self._accumulated = []
+        try:
             report = rerun(
                 self._training.state,
                 step_function,
@@ -343,9 +368,12 @@ class TrainingHook:
                 older=self._older_checkpoint,
                 level=None if level is None else HealthyLevel(*level),
             )
+        finally:
+            self._accumulated, self._is_rerunning = accumulated, False
             # The passes were no step's own time, norm or activations.
-            self._senses.forget_step()
-            _logger.warning("re-run test at step %d: %s", self._training.position.next_step, report.sentence)
+            with self._guard:
+                self._senses.forget_step()
+        _logger.warning("re-run test at step %d: %s", self._training.position.next_step, report.sentence)
         return report
 
     def _older_checkpoint(self) -> tuple[int, Snapshot] | None:

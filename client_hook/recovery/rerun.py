@@ -7,13 +7,15 @@ one that is well there met a bad state. (MegaScale and Llama 3 name silent data 
 the test is the cheap half of what they do by exchanging machines.)
 
 Whatever happens, everything is put back afterwards bit for bit: parameters, buffers, random streams and the very
-gradient tensors. Optimizers, schedules and scalers are not touched, so the function must not step them.
+gradient tensors, and what a scaler counts. Optimizers and schedules are not touched: a function that steps one is
+stopped.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from math import isfinite
 from typing import Any, Literal
@@ -105,13 +107,18 @@ def rerun(
         level: the healthy loss, where it is known.
 
     Raises:
-        BaseException: what is no ``Exception`` (an interrupt) passes through, after all was put back.
+        BaseException: what is no ``Exception`` (an interrupt) passes through, after all was put back. An ``Exception``
+            means that it could not be put back.
     """
-    with _untouched(state):
-        present = capture_model(state.model, None)
-        streams = capture_random()
-        again = _Again(state, step_function, streams)
+    with ExitStack() as stack:
         try:
+            stack.enter_context(_untouched(state))
+        except Exception as error:
+            sentence = f"The training could not be copied first ({type(error).__name__}: {error}); nothing was tried."
+            return RerunReport("not run", sentence)
+        try:
+            present = capture_model(state.model, None)
+            again = _Again(state, step_function, capture_random())
             first, gradients = again.run(present)
             runs, difference = [first], 0.0
             for _ in range(max(times, 2) - 1):
@@ -197,7 +204,7 @@ class _Again:
 
     def run(self, tensors: ModelTensors) -> tuple[RerunOutcome, list[tuple[str, Tensor]]]:
         self._begin(tensors)
-        with _no_steps(self._state.optimizers):
+        with _no_steps(self._state), _unscaled_anew(self._state.scaler):
             loss = self._function()
         if loss is None:
             raise ValueError("it returned no loss")
@@ -241,6 +248,7 @@ def _untouched(state: TrainingState) -> Iterator[None]:
     streams = capture_random()
     gradients = [(parameter, parameter.grad) for parameter in _parameters(state.model, state.optimizers)]
     modes = [(module, module.training) for module in state.model.modules()]
+    scale = state.scaler.state_dict() if state.scaler is not None else {}
     try:
         yield
     finally:
@@ -251,23 +259,46 @@ def _untouched(state: TrainingState) -> Iterator[None]:
             parameter.grad = gradient
         for module, training in modes:
             module.training = training
+        if state.scaler is not None and str(state.scaler.state_dict()) != str(scale):
+            state.scaler.load_state_dict(scale)
 
 
 @contextmanager
-def _no_steps(optimizers: list[Optimizer]) -> Iterator[None]:
+def _no_steps(state: TrainingState) -> Iterator[None]:
     """No update while the step is made again: the second run would begin elsewhere than the first."""
 
-    def refuse(*args: Any, **kwargs: Any) -> None:
-        raise RuntimeError("it called optimizer.step()")
+    def refusing(kind: str) -> Callable[..., None]:
+        def refuse(*args: Any, **kwargs: Any) -> None:
+            raise RuntimeError(f"it called {kind}.step()")
 
-    found = [(optimizer, optimizer.__dict__.get("step")) for optimizer in optimizers]
-    for optimizer in optimizers:
-        optimizer.__dict__["step"] = refuse
+        return refuse
+
+    kinds = [(one, "optimizer") for one in state.optimizers] + [(one, "scheduler") for one in state.schedulers]
+    found = [(vars(one), vars(one).get("step"), kind) for one, kind in kinds if hasattr(one, "__dict__")]
+    for attributes, _, kind in found:
+        attributes["step"] = refusing(kind)
     try:
         yield
     finally:
-        for optimizer, step in found:
+        for attributes, step, _ in found:
             if step is None:
-                del optimizer.__dict__["step"]
+                del attributes["step"]
             else:
-                optimizer.__dict__["step"] = step
+                attributes["step"] = step
+
+
+@contextmanager
+def _unscaled_anew(scaler: Any) -> Iterator[None]:
+    """A function that unscales (``hook.clip_grad_norm_`` does) finds nothing unscaled, and leaves no mark of it.
+
+    With one, the loop's next step would take its gradients for unscaled and use them as they are.
+    """
+    marks = getattr(scaler, "_per_optimizer_states", None)
+    if not isinstance(marks, defaultdict):
+        yield
+        return
+    scaler._per_optimizer_states = defaultdict(marks.default_factory)
+    try:
+        yield
+    finally:
+        scaler._per_optimizer_states = marks

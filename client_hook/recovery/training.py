@@ -10,6 +10,7 @@ from client_hook.recovery.clipping_limit import ClippingLimit
 from client_hook.recovery.keeper import CheckpointKeeper
 from client_hook.recovery.learning_rate import RateMultiplier
 from client_hook.recovery.pause import LoopPause
+from client_hook.recovery.rerun import RerunReport
 from client_hook.recovery.snapshot import Snapshot, TrainingState
 from client_hook.recovery.update_skips import UpdateSkips
 
@@ -44,5 +45,9 @@ class Training:
     """The scaler's scale at attach; ``None`` without a scaler."""
     follows_next_step: Callable[[], bool] = field(default=lambda: True)
     """Whether the loop is known to go back when told (``hook.steps``)."""
+    world_size: int = 1
+    """Ranks that train this model together."""
+    rerun: Callable[[int], RerunReport] | None = None
+    """Makes the re-run test, with so many runs; ``None`` as long as the loop has given no function for it."""
     rewound: Callable[[Snapshot], None] = field(default=lambda snapshot: None)
     """Called after the model went back and the position moved: the detectors go back too."""

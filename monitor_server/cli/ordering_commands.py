@@ -122,6 +122,24 @@ def save(
 
 
 @ordering_program.command()
+def rerun(
+    context: typer.Context,
+    times: Annotated[int, typer.Option(min=2, max=16, help="Passes from the present state that are compared.")] = 2,
+    reason: Reason = "",
+    by: By = "",
+    server: Server = DEFAULT_SERVER,
+    token: Token = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make the latest batch again and say whether data, state or hardware is behind a trouble; changes nothing.
+
+    The loop must have given a function for it: hook.rerun_with(function). trainguard command RUN list has the verdict.
+    """
+    orders = [{"action": "rerun_test", "times": times}]
+    _order_of(Asking(server, token), context.obj, orders, "", True, reason, by, as_json)
+
+
+@ordering_program.command()
 def halt(
     context: typer.Context,
     reason: Reason = "",
@@ -166,10 +184,15 @@ def send(
 def list_commands(
     context: typer.Context, server: Server = DEFAULT_SERVER, token: Token = None, as_json: AsJson = False
 ) -> None:
-    """List what was ordered of a run, by whom, and what became of it."""
+    """List what was ordered of a run, by whom, what became of it, and what its trainer answered."""
     service = Asking(server, token)
-    answer = service.get(f"runs/{service.run_id(context.obj)}/commands")
-    print_json(answer) if as_json else tell_commands(Console(), answer["commands"])
+    run_id = service.run_id(context.obj)
+    answer = service.get(f"runs/{run_id}/commands")
+    if as_json:
+        print_json(answer)
+        return
+    answers = service.get(f"runs/{run_id}/acknowledgements")["acknowledgements"]
+    tell_commands(Console(), answer["commands"], answers)
 
 
 def _order_of(

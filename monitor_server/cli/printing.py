@@ -100,17 +100,23 @@ def tell_incident(console: Console, answer: dict[str, Any]) -> None:
     console.print(table)
 
 
-def tell_commands(console: Console, commands: Sequence[dict[str, Any]], *, now: float | None = None) -> None:
-    """One line per command, and what became of it."""
+def tell_commands(
+    console: Console,
+    commands: Sequence[dict[str, Any]],
+    answers: Sequence[dict[str, Any]] = (),
+    *,
+    now: float | None = None,
+) -> None:
+    """One line per command, and what became of it, in the trainer's words where it has answered."""
     if not commands:
         console.print("No commands.")
         return
+    said = {answer["command_id"]: answer["reason"] for answer in answers}
     table = _table("id", "state", "issued", "by", "what happened")
     for one in commands:
         issued = ago(one["issued_at"], time.time() if now is None else now)
-        table.add_row(
-            one["command_id"][:8], _state(one["state"]), issued, escape(one["issued_by"]), escape(_ordered(one))
-        )
+        words = "\n".join(filter(None, (_ordered(one), said.get(one["command_id"]))))
+        table.add_row(one["command_id"][:8], _state(one["state"]), issued, escape(one["issued_by"]), escape(words))
     console.print(table)
 
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from typing_extensions import Self
 
 from monitor_server.answers import (
+    Acknowledgements,
     Attempts,
     Checkpoints,
     Commands,
@@ -35,7 +36,7 @@ from monitor_server.answers import (
 from monitor_server.client.connection import TIMEOUT_SECONDS, Connection, NotFound
 from monitor_server.client.frames import as_frame
 from monitor_server.client.live import LiveEvent, follow
-from trainguard.wire import AttemptReport, CheckpointReport, DecisionReport
+from trainguard.wire import Acknowledgement, AttemptReport, CheckpointReport, DecisionReport
 
 DEFAULT_SERVER = "http://127.0.0.1:8321"
 PAGE = 500
@@ -281,6 +282,10 @@ class Client:
     def commands(self, run: Run, *, limit: int = 1000) -> list[RecordedCommand]:
         """What was ordered, and what became of it."""
         return self._get(Commands, f"runs/{self._id(run)}/commands", {"limit": limit}).commands
+
+    def answers(self, run: Run, *, limit: int = 1000) -> list[Acknowledgement]:
+        """What the trainer said to its commands, with what changed or was found."""
+        return self._get(Acknowledgements, f"runs/{self._id(run)}/acknowledgements", {"limit": limit}).acknowledgements
 
     # what a person does
 

@@ -17,7 +17,7 @@ from monitor_server.storage import RunRow, audit, commands, events, incidents, r
 from monitor_server.storage.audit import Entry
 from monitor_server.storage.remarks import Remark, RemarkKind
 from trainguard.policy import Incident, PolicyMemory
-from trainguard.wire import ACTIONS, Command, DecisionReport, Order, Rollback, UnknownOrder
+from trainguard.wire import ACTIONS, Command, DecisionReport, Order, RerunTest, Rollback, UnknownOrder
 
 
 def order(
@@ -37,7 +37,7 @@ def order(
     """
     run = _locked(connection, run_id)
     _check_may_command(connection, run, now)
-    _check_orders(connection, run_id, orders)
+    _check_orders(connection, run, orders)
     command = Command(
         command_id=uuid4(),
         attempt=run.attempt,
@@ -80,7 +80,7 @@ def approve(
             f"this proposal expired {now - proposal.expires_at:.0f} s ago, and the run has moved on; "
             "approve the next one, which comes with the run's next report",
         )
-    _check_orders(connection, run_id, proposal.orders)
+    _check_orders(connection, run, proposal.orders)
 
     reason = f"{approved_by} approved: {proposal.reason}"[:4000]
     approval = proposal.model_copy(
@@ -215,7 +215,7 @@ def _check_may_command(connection: Connection, run: RunRow, now: float) -> None:
         )
 
 
-def _check_orders(connection: Connection, run_id: UUID, orders: Sequence[Order]) -> None:
+def _check_orders(connection: Connection, run: RunRow, orders: Sequence[Order]) -> None:
     for index, one in enumerate(orders):
         if isinstance(one, UnknownOrder):
             raise CommandRefused(
@@ -223,8 +223,13 @@ def _check_orders(connection: Connection, run_id: UUID, orders: Sequence[Order])
             )
         if one.action == "halt" and len(orders) > 1:
             raise CommandRefused(f"orders.{index}.action", "halt stands alone; what else is ordered could not happen")
+        if isinstance(one, RerunTest) and run.described().world_size > 1:
+            raise CommandRefused(
+                f"orders.{index}.action",
+                "several ranks would not make the same passes; test one rank's batch in a single process",
+            )
         if isinstance(one, Rollback):
-            known = {report.checkpoint_id for report in reports.checkpoints_of(connection, run_id)}
+            known = {report.checkpoint_id for report in reports.checkpoints_of(connection, run.run_id)}
             if one.checkpoint_id not in known:
                 raise CommandRefused(
                     f"orders.{index}.checkpoint_id",

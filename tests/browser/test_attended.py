@@ -22,6 +22,7 @@ from tests.browser.story import Sender, healthy
 from tests.browser.training import RealTraining
 from tests.dashboards.monitoring_servers import poll
 from tests.monitor_server.service import Trainer
+from trainguard.wire import Acknowledgement
 
 REDRAW_MILLISECONDS = 200
 """What the issue promises for a zoom into a run of a million steps."""
@@ -123,6 +124,33 @@ def test_an_order_by_hand_names_its_consequence_and_reaches_the_run(
     expect(page.locator("#command-panel")).to_contain_text("Ordered; it expires at")
     commands = httpx.get(f"{address}/api/v1/runs/{incident['run_id']}/commands").json()["commands"]
     assert commands[-1]["orders"] == [{"action": "lower_learning_rate", "factor": 0.25}]
+
+
+def test_the_trainers_answer_to_an_order_is_told_where_it_was_given(page: Page, address: str, sender: Sender) -> None:
+    trainer = sender.healthy_run(run="calm")
+    page.goto(f"{address}/runs/{trainer.run_id}")
+    page.get_by_text("Order something by hand").click()
+    page.get_by_label("Action").select_option("rerun_test")
+    expect(page.locator("#command-panel")).to_contain_text("tells data, state and hardware apart")
+    page.get_by_role("button", name="Order …").click()
+    page.get_by_role("dialog").get_by_role("button", name="Order it").click()
+    expect(page.locator("#command-panel")).to_contain_text("Ordered; it expires at")
+    (command,) = httpx.get(f"{address}/api/v1/runs/{trainer.run_id}/commands").json()["commands"]
+    assert command["orders"] == [{"action": "rerun_test", "times": 2}]
+    verdict = "Re-run test: data. It is the data: look at this batch."
+    answer = Acknowledgement(
+        command_id=command["command_id"],
+        status="applied",
+        action="rerun_test",
+        attempt=0,
+        revision=1,
+        step=200,
+        next_step=201,
+        handled_at=command["issued_at"] + 1,
+        reason=verdict,
+    )
+    sender.send(trainer.envelope(revision=1, acknowledgements=[answer]))
+    expect(page.locator("#command-panel")).to_contain_text(verdict)
 
 
 def test_the_page_comes_back_by_itself_after_the_service_restarted(browser: Browser, tmp_path: Path) -> None:

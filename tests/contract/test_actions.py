@@ -25,6 +25,7 @@ from trainguard.wire import (
     LoosenClipping,
     LowerLearningRate,
     Pause,
+    RerunTest,
     ResetMoments,
     Resume,
     RewarmUp,
@@ -57,18 +58,21 @@ ORDERS: dict[str, WireModel] = {
     "pause": Pause(seconds=60),
     "resume": Resume(),
     "save_now": SaveNow(),
+    "rerun_test": RerunTest(times=3),
     "halt": Halt(),
 }
 
 LACKING: dict[str, str] = {
     "rollback": "keeps no checkpoints",
     "save_now": "keeps no checkpoints",
+    "rerun_test": "has given no function",
     "skip_batch": r"hook\.batches",
     "set_loss_scale": "no scaler",
     "pause": "no server",
     "resume": "not paused",
 }
-"""Actions that a bare training (no checkpoints, scaler, server or ``hook.batches``) cannot carry out, and why."""
+"""Actions that a bare training (no checkpoints, scaler, server, ``hook.batches`` or function to make a batch again)
+cannot carry out, and why."""
 
 names = pytest.mark.parametrize("name", sorted(ACTIONS))
 
@@ -92,6 +96,8 @@ def whole() -> Iterator[tuple[LittleTraining, Training]]:
     training = hook._training
     list(hook.batches([1, 2]))
     training.pause.can_be_ended = True
+    batch = little.batch()
+    hook.rerun_with(lambda: little.gradients(batch))
     yield little, training
     hook.close()
 

@@ -109,6 +109,16 @@ class SaveNow(WireModel):
     action: Literal["save_now"] = "save_now"
 
 
+class RerunTest(WireModel):
+    """Make the latest batch again ``times`` times, to tell data, state and hardware apart; nothing is changed by it.
+
+    Needs a function that the loop has given for it (``hook.rerun_with``).
+    """
+
+    action: Literal["rerun_test"] = "rerun_test"
+    times: Annotated[int, Field(ge=2, le=16)] = 2
+
+
 class Halt(WireModel):
     """Stop the training with ``TrainingHalted`` and a report; nothing is restored."""
 
@@ -138,6 +148,7 @@ ACTIONS: dict[str, type[WireModel]] = {
     "pause": Pause,
     "resume": Resume,
     "save_now": SaveNow,
+    "rerun_test": RerunTest,
     "halt": Halt,
 }
 """The closed set of actions, by the name that travels."""
@@ -164,6 +175,7 @@ Order = Annotated[
         Annotated[Pause, Tag("pause")],
         Annotated[Resume, Tag("resume")],
         Annotated[SaveNow, Tag("save_now")],
+        Annotated[RerunTest, Tag("rerun_test")],
         Annotated[Halt, Tag("halt")],
         Annotated[UnknownOrder, Tag("unknown")],
     ],

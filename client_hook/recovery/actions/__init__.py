@@ -12,6 +12,7 @@ from client_hook.recovery.actions.halt import HaltAction
 from client_hook.recovery.actions.loosen_clipping import LoosenClippingAction
 from client_hook.recovery.actions.lower_learning_rate import LowerLearningRateAction
 from client_hook.recovery.actions.pause import PauseAction
+from client_hook.recovery.actions.rerun_test import RerunTestAction
 from client_hook.recovery.actions.reset_moments import ResetMomentsAction
 from client_hook.recovery.actions.resume import ResumeAction
 from client_hook.recovery.actions.rewarm_up import RewarmUpAction
@@ -41,6 +42,7 @@ ACTIONS: dict[str, type[Action[Any]]] = {
     "pause": PauseAction,
     "resume": ResumeAction,
     "save_now": SaveNowAction,
+    "rerun_test": RerunTestAction,
     "halt": HaltAction,
 }
 """The closed set of what may be done to a training, by the name that travels."""

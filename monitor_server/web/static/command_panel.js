@@ -13,6 +13,7 @@ export class CommandPanel {
   /** `place` gets the form; `ordered()` is told that something was. */
   constructor(place, runId, ordered) {
     this.runId = runId;
+    this.waiting = "";
     this.ordered = ordered;
     this.told = element("p.answer", { role: "status" });
     this.hint = element("p.dim");
@@ -35,6 +36,19 @@ export class CommandPanel {
     this.context = context;
     if (this.choice.value === "rollback" && before !== context.checkpoints.map((one) => one.checkpoint_id + one.state).join()) this.showFields();
     this.tell();
+  }
+
+  /** The command that was ordered here and not answered yet, or "". */
+  get waitsFor() {
+    return this.waiting;
+  }
+
+  /** `answers`: what the trainer said to its commands. */
+  hears(answers) {
+    const mine = answers.find((one) => one.command_id === this.waiting);
+    if (!mine) return;
+    this.waiting = "";
+    this.told.textContent = mine.reason;
   }
 
   showFields() {
@@ -82,6 +96,7 @@ export class CommandPanel {
     if (!agreed) return;
     try {
       const command = await send(`/runs/${this.runId}/commands`, { orders: [order], issued_by: personName() || "a person" });
+      this.waiting = command.command_id;
       this.told.textContent = `Ordered; it expires at ${new Date(command.expires_at * 1000).toLocaleTimeString()}.`;
       this.ordered();
     } catch (error) {

@@ -64,6 +64,13 @@ export const ORDERS = {
     fields: [],
     consequence: () => "A checkpoint is taken at the next step boundary. The training waits as long as it usually does for one.",
   },
+  rerun_test: {
+    words: "Make the latest batch again (re-run test)",
+    fields: [{ name: "times", label: "Passes", kind: "number", value: 2, min: 2, max: 16, step: 1 }],
+    consequence: (order) => `The loop's latest batch is made ${order.times} times from the same state, and once from the newest confirmed checkpoint `
+      + "if it is bad: that tells data, state and hardware apart. The training waits meanwhile and is as it was afterwards. "
+      + "Its script must have given a function for it (hook.rerun_with).",
+  },
   pause: {
     words: "Pause",
     fields: [{ name: "seconds", label: "Seconds", kind: "number", value: 3600, min: 1, max: 604800, step: 1 }],

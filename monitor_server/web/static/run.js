@@ -52,6 +52,7 @@ async function refresh(signal) {
   showCheckpoints(checkpoints.checkpoints);
   showAbout(run.description);
   panel.knows({ run, ...checkpoints });
+  if (panel.waitsFor) panel.hears((await of("acknowledgements")).acknowledgements);
   await layers.refresh(run, attempts.attempts, range, signal);
   // A restart may have been set up otherwise; what is advised follows from that alone.
   if (advised !== JSON.stringify(run.description)) {

@@ -70,6 +70,7 @@ const ACTIONS = {
   reset_moments: "reset moments",
   skip_data_window: "skip data",
   save_now: "save now",
+  rerun_test: "re-run test",
   tighten_clipping: "tighten clipping",
   loosen_clipping: "loosen clipping",
   scale_learning_rate: "scale the rate",

@@ -21,7 +21,17 @@ from client_hook.ranks import Patience
 from client_hook.recovery.checkpoints import MemoryCheckpoints
 from client_hook.recovery.verification import checksum
 from tests.client_hook.ranks.processes import run_ranks
-from trainguard.wire import Acknowledgement, Command, LowerLearningRate, Observation, Order, Pause, Resume, Rollback
+from trainguard.wire import (
+    Acknowledgement,
+    Command,
+    LowerLearningRate,
+    Observation,
+    Order,
+    Pause,
+    RerunTest,
+    Resume,
+    Rollback,
+)
 
 
 class Voices:
@@ -143,6 +153,30 @@ def test_two_ranks_are_one_run_and_go_back_together(tmp_path: Path) -> None:
     # What rank 0 lets go goes on the others as soon as they hear of it, which may be after the last step.
     assert {one.name for one in whole} <= {part.name for part in parts}
     assert parts[0].stat().st_size < whole[0].stat().st_size
+
+
+def refuses_a_rerun(rank: int, folder: Path) -> dict[str, Any]:
+    training = DataParallel(rank)
+    hook = training.attach(mode="advise")
+    voices = Voices(hook)
+    hook.rerun_with(training.step)
+    for step in hook.steps(12):
+        if step == 5 and rank == 0:
+            order(hook, RerunTest())
+        hook.observe(training.step())
+    hook.close()
+    return {
+        "answers": [[one.status, one.reason] for one in voices.of(Acknowledgement)],
+        "sum": checksum(training.model),
+    }
+
+
+def test_a_rerun_test_of_one_of_several_ranks_is_refused_and_nobody_waits(tmp_path: Path) -> None:
+    said = run_ranks(refuses_a_rerun, tmp_path)
+    [[status, reason]] = said[0]["answers"]
+    assert status == "refused"
+    assert "several ranks would not make the same passes" in reason
+    assert said[0]["sum"] == said[1]["sum"]
 
 
 def goes_on_from_there(rank: int, folder: Path) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from trainguard.wire import (
     Halt,
     LowerLearningRate,
     Order,
+    RerunTest,
     Rollback,
     SaveNow,
     UnknownOrder,
@@ -73,6 +74,16 @@ def test_an_order_that_cannot_be_carried_out_is_refused_by_name(
     with pytest.raises(CommandRefused, match=words) as refusal:
         command(service, trainer, orders)
     assert refusal.value.field_path == field
+
+
+def test_a_rerun_test_is_ordered_of_one_process_and_not_of_several_ranks(service: Service) -> None:
+    service.register(alone := Trainer())
+    service.register(ranks := Trainer(world_size=2))
+    issued = command(service, alone, [RerunTest(times=3)])
+    assert service.receipt(alone.steps([2.3])).commands == [issued]
+    with pytest.raises(CommandRefused, match="would not make the same passes") as refusal:
+        command(service, ranks, [SaveNow(), RerunTest()])
+    assert refusal.value.field_path == "orders.1.action"
 
 
 def test_nobody_commands_a_run_that_is_over_or_only_observed_or_unknown(service: Service) -> None:
