@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from monitor_server.housekeeping.chore import Desk
 from monitor_server.live import Rolling
-from monitor_server.storage import retention, rollups
+from monitor_server.storage import retention, rollups, runs
 
 DAY_SECONDS = 86_400.0
 ROWS_AT_ONCE = 5_000
@@ -24,7 +24,13 @@ def thin_out(desk: Desk) -> int:
     if due is None:
         return 0
     run_id, attempt, last_step = due
+    # As ingest does: a run that fell silent may come back at any moment.
+    run = runs.lock(desk.connection, [run_id]).get(run_id)
+    if run is None or run.state == "running":
+        return 1
     if not retention.is_rolled_up(desk.connection, run_id, attempt, last_step):
         rolling = Rolling.recall(desk.connection, run_id, attempt, last_step)
         rollups.replace(desk.connection, list(rolling.close()))
+        # Who remembers an open bucket of it looks again: it is written now, and would be written twice.
+        runs.change(desk.connection, run_id, {"version": run.version + 1})
     return retention.drop(desk.connection, run_id, attempt, ROWS_AT_ONCE)

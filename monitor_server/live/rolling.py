@@ -27,6 +27,7 @@ class Rolling:
         self._open: list[Stretch | None] = [None] * len(WIDTHS)
         # Buckets that began before there were roll-ups, by level: they are never written.
         self._broken: dict[int, int] = {}
+        self._written: set[tuple[int, int]] = set()
 
     @classmethod
     def recall(cls, connection: Connection, run_id: UUID, attempt: int, last_step: int) -> Rolling:
@@ -34,12 +35,18 @@ class Rolling:
         rolling = cls(run_id, attempt)
         if last_step < 0:
             return rolling
-        for level, stretch in enumerate(rollups.open_stretches(connection, run_id, attempt, last_step)):
-            if isinstance(stretch, int):
-                rolling._broken[level] = stretch
-            elif stretch.observations:
-                rolling._open[level] = stretch
+        for level, one in enumerate(rollups.open_buckets(connection, run_id, attempt, last_step)):
+            rolling._written |= {(WIDTHS[level], bucket) for bucket in one.written}
+            if one.is_broken:
+                rolling._broken[level] = one.bucket
+            elif one.stretch.observations:
+                rolling._open[level] = one.stretch
         return rolling
+
+    def is_written(self, row: PackedRollup) -> bool:
+        """Whether a bucket that closes was written before it closed: the new row takes the place of that one."""
+        _, _, width, bucket, *_ = row
+        return (width, bucket) in self._written
 
     def see(self, steps: Sequence[int], columns: Mapping[str, Sequence[float | None]]) -> Iterator[PackedRollup]:
         """Take in the next steps, with a column of each signal; the buckets that they close."""

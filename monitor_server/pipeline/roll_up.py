@@ -23,7 +23,11 @@ def roll_up(case: Case, bench: Bench) -> Case:
         if rolling is None or rolling.attempt != block.attempt:
             seen = -1 if run.last_step is None or block.attempt != run.attempt else run.last_step
             rolling = live.rolling = Rolling.recall(bench.connection, run.run_id, block.attempt, seen)
-        bench.ledger.rollups += rolling.see(block.steps, block.signals)
+        for row in rolling.see(block.steps, block.signals):
+            if rolling.is_written(row):
+                bench.ledger.later(rollups.replace, [row])
+            else:
+                bench.ledger.rollups.append(row)
     return case
 
 

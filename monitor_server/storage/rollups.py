@@ -1,9 +1,10 @@
 """Roll-ups: neighbouring steps of an attempt summed up in buckets of rising width, so that a chart reads few rows.
 
 A bucket is written once, when a step beyond it has come (`monitor_server.live.rolling` gathers it until then), in the
-transaction of its observations. So whatever lies before the last bucket of a width is in the buckets of that
-width, and the rest is in those of the next smaller one, down to the observations themselves. Observations that
-are older than this have none, and are read as they are until housekeeping has filled the gap (`gap_of`, `fill`).
+transaction of its observations; and once before that where retention closed it for a run that then came back. So
+whatever lies before the last bucket of a width is in the buckets of that width, and the rest is in those of the next
+smaller one, down to the observations themselves. Observations that are older than this have none, and are read as they
+are until housekeeping has filled the gap (`gap_of`, `fill`).
 
 Of every width, the buckets that are there lie side by side: what is missing lies before the first of them or after
 the last, never between. Charts rest on that, so a gap is filled from its end towards its beginning.
@@ -19,7 +20,7 @@ from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, and_, delete, exists, func, select
+from sqlalchemy import Connection, Select, and_, delete, exists, func, select
 
 from monitor_server.storage.column_types import dump_document
 from monitor_server.storage.tables import ROLLED_UP, SIGNAL_BITS, observations, rollups
@@ -161,34 +162,59 @@ def replace(connection: Connection, rows: Sequence[PackedRollup]) -> None:
     add_new(connection, rows)
 
 
-def open_stretches(connection: Connection, run_id: UUID, attempt: int, last_step: int) -> list[Stretch | int]:
-    """What was gathered for the bucket of each width that is still open after ``last_step``.
+@dataclass(frozen=True, slots=True)
+class Open:
+    """The bucket of one width that is still open."""
 
-    The first is of the observations themselves; the others of the buckets of the width below that have closed. A
-    number is that of a bucket which must never be written, because some of its steps are older than roll-ups.
+    stretch: Stretch
+    """What was gathered for it."""
+    bucket: int
+    is_broken: bool = False
+    """Some of its steps are older than roll-ups, so it must never be written."""
+    written: frozenset[int] = frozenset()
+    """Buckets from this one on that were written all the same: retention closes those of a run that seems over."""
+
+
+def open_buckets(connection: Connection, run_id: UUID, attempt: int, last_step: int) -> list[Open]:
+    """The open bucket of each width after ``last_step``.
+
+    The first is of the observations themselves, and of what retention wrote of those that it took; the others are of
+    the buckets of the width below that have closed.
     """
-    first = _of_observations(connection, run_id, attempt, last_step // WIDTHS[0] * WIDTHS[0], last_step)
-    stretches: list[Stretch | int] = [first]
+
+    def rows(width: int, *where: Any) -> Select[Any]:
+        mine = rollups.c.run_id == run_id, rollups.c.attempt == attempt, rollups.c.width == width
+        return select(rollups).where(*mine, *where).order_by(rollups.c.bucket.desc())
+
+    def opened(stretch: Stretch, width: int, bucket: int) -> Open:
+        beyond = rows(width, rollups.c.bucket >= bucket).with_only_columns(rollups.c.bucket)
+        return Open(stretch, bucket, written=frozenset(connection.execute(beyond).scalars()))
+
+    bucket = last_step // WIDTHS[0]
+    kept = connection.execute(rows(WIDTHS[0], rollups.c.bucket == bucket)).one_or_none()
+    first = _stretch(kept) if kept is not None else Stretch(bucket * WIDTHS[0], bucket * WIDTHS[0] - 1, 0)
+    rest = _of_observations(connection, run_id, attempt, first.last_step + 1, last_step)
+    if kept is None:
+        first = rest
+    elif rest.observations:
+        first.add(rest)
+    found = [opened(first, WIDTHS[0], bucket)]
     # Where that begins which the next width will be given.
     coming = first.first_step
     for below, width in pairwise(WIDTHS):
-        newest = (
-            select(rollups)
-            .where(rollups.c.run_id == run_id, rollups.c.attempt == attempt, rollups.c.width == below)
-            .order_by(rollups.c.bucket.desc())
-            .limit(width // below)
-        )
+        newest = rows(below, rollups.c.bucket < found[-1].bucket).limit(width // below)
         closed = [_stretch(row) for row in connection.execute(newest)]
         mine = [one for one in reversed(closed) if one.first_step // width == closed[0].first_step // width]
         begins = mine[0].first_step if mine else coming
-        start = begins // width * width
+        bucket = begins // width
+        start = bucket * width
         if begins > start and _has_observations(connection, run_id, attempt, start, begins):
-            stretches.append(begins // width)
+            found.append(Open(_together(mine, begins), bucket, is_broken=True))
             coming = start + width
             continue
-        stretches.append(_together(mine, begins))
+        found.append(opened(_together(mine, begins), width, bucket))
         coming = begins
-    return stretches
+    return found
 
 
 def _together(parts: Sequence[Stretch], first_step: int) -> Stretch:

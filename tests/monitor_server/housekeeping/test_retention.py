@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable
 
 import pytest
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, select, update
 
 from monitor_server.housekeeping import Chore, Desk, Housekeeper
 from monitor_server.housekeeping.retention import ROWS_AT_ONCE, thin_out
 from monitor_server.housekeeping.vacuum import PAGES_AT_ONCE, give_back
+from monitor_server.live import Rolling
 from monitor_server.settings import SettingsError, read_settings
 from monitor_server.storage import Database, Election, buckets
-from monitor_server.storage.tables import observations
+from monitor_server.storage.tables import observations, rollups, runs
 from tests.monitor_server.service import HEALTHY, Service, Trainer, block_of
 
 DAY = 86_400.0
@@ -56,6 +58,49 @@ def test_what_is_past_its_time_goes_and_its_chart_stays(
     service.clock.now += 100 * DAY
     assert thin(service) == 70
     assert left(service, other) == 80
+
+
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["the same process", "another process"])
+@pytest.mark.parametrize("steps", [20, 150, 500, 2_060])
+def test_a_run_that_comes_back_after_it_was_thinned_out_goes_on(
+    serve: Callable[..., Service], elsewhere: bool, steps: int
+) -> None:
+    service = serve(retention={"*": 10.0}, silent_after_seconds=60.0)
+    service.register(trainer := Trainer())
+    chance = random.Random(steps)
+    losses = [chance.random() for _ in range(steps + 2_500)]
+    service.send(trainer.steps(losses[:steps]))
+    with service.database.write() as connection:
+        connection.execute(update(runs).values(state="silent"))
+    service.clock.now += 11 * DAY
+    assert thin(service) == min(steps, ROWS_AT_ONCE)
+    assert left(service, trainer) == 0
+    pieces = [3, 10, 30, 64, 300, 1_000]
+    for piece in [*pieces, 2_500 - sum(pieces)]:
+        if elsewhere:
+            service = serve(retention={"*": 10.0})
+        service.send(trainer.steps(losses[trainer.step : trainer.step + piece]))
+        with service.database.read() as connection:
+            for points in (3, 40, 5_000):
+                [columns] = buckets.read(connection, trainer.run_id, signals=["loss"], points=points)
+                told = list(columns.buckets())
+                assert sum(one.count for one in told) == trainer.step
+                for one in told:
+                    mine = losses[one.first_step : one.last_step + 1]
+                    assert (one.count, one.minimum["loss"], one.maximum["loss"]) == (len(mine), min(mine), max(mine))
+                    assert one.mean["loss"] == pytest.approx(sum(mine) / len(mine))
+    expected = {row[1:7] for row in Rolling(trainer.run_id, 0).see(range(len(losses)), {"loss": losses})}
+    names = "attempt", "width", "bucket", "first_step", "last_step", "observations"
+    with service.database.read() as connection:
+        kept = connection.execute(select(*(rollups.c[name] for name in names)))
+        assert {tuple(row) for row in kept} >= expected
+    # It ends a second time, and its charts stay.
+    service.send(trainer.envelope(state="finished"))
+    service.clock.now += 11 * DAY
+    assert thin(service) == 2_500
+    with service.database.read() as connection:
+        [columns] = buckets.read(connection, trainer.run_id, signals=["loss"], points=20)
+    assert sum(columns.counts) == len(losses)
 
 
 def test_nothing_is_dropped_unless_somebody_wished_so(service: Service) -> None:
