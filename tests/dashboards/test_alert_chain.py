@@ -5,8 +5,6 @@ Real servers, the checked-in configuration, minutes turned into seconds.
 
 from __future__ import annotations
 
-import json
-
 import httpx
 import pytest
 
@@ -43,7 +41,7 @@ def test_the_alert_quotes_what_was_decided(film: Film) -> None:
     (alert,) = film.resolved["alerts"]
     quoted = alert["annotations"]["decision"]
     rows = film.connection.execute("SELECT document FROM decisions WHERE run_id = %s", [film.training.labels["run_id"]])
-    decided = [json.loads(document)["reason"] for (document,) in rows]
+    decided = [document["reason"] for (document,) in rows]
 
     # Which of them was the latest when the alert was last evaluated, the machine's pace decides.
     assert quoted
