@@ -124,6 +124,15 @@ class Guard:
         self._swallow(fault)
         return True
 
+    def caught(self, fault: Exception) -> None:
+        """The same in an ``except``, for who passes here on every step: entering and leaving cost 0.1 µs each time.
+
+        Raises:
+            Exception: ``fault``, where it is not for us to swallow.
+        """
+        if not self.__exit__(type(fault), fault, fault.__traceback__):
+            raise fault
+
     def __call__(self, function: Callable[P, R]) -> Callable[P, R | None]:
         """``function`` under this guard; ``None`` where it failed or the guard has tripped."""
 

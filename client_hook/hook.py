@@ -184,27 +184,35 @@ class TrainingHook:
         """
         if self._is_rerunning:
             raise RuntimeError("it called hook.observe()")
-        position = self._training.position
+        training = self._training
+        position = training.position
         step = position.next_step
         position.step, position.next_step = step, step + 1
         position.data_step += 1
         if self._has_announced_end:
             return StepOutcome(step, position.next_step, position.data_step, reason="the hook is closed")
-        with self._guard:
+        try:
             self._note(step, loss, signals)
+        except Exception as fault:
+            self._guard.caught(fault)
         # A step that raised and was caught has left the multiplier on; no checkpoint must take it for the rate.
-        self._training.rate.heal()
-        if self._training.rate.advance():
+        training.rate.heal()
+        if training.rate.advance():
             with self._guard:
                 self._journal.remember(rewarm_steps=0)
-        self._training.updates.advance()
+        if training.updates.to_skip:
+            training.updates.advance()
         handled: Handled | None = None
         if not self._guard.tripped:
-            with self._guard:
+            try:
                 handled = self._at_boundary()
-                if self._training.pause.is_on:
+                if training.pause.is_on:
                     handled = self._wait_while_paused(handled)
-        if handled is not None and handled.must_halt:
+            except Exception as fault:
+                self._guard.caught(fault)
+        if handled is None:
+            return StepOutcome(step, position.next_step, position.data_step)
+        if handled.must_halt:
             self._halt(handled)
         return self._outcome(step, handled)
 
@@ -499,34 +507,38 @@ class TrainingHook:
     def _note(self, step: int, loss: Any, signals: dict[str, Any]) -> None:
         if self._guard.tripped:
             return
+        training = self._training
         self._rhythm.observed()
-        if loss is None and self._accumulated:
-            loss = sum(self._accumulated) / len(self._accumulated)
+        parts = len(self._accumulated)
+        if parts:
+            loss = sum(self._accumulated) / parts if loss is None else loss
+            self._accumulated = []
         if self._practice is not None:
-            self._practice.observed(len(self._accumulated))
-        self._accumulated = []
-        scale = self._training.rate.scale
+            self._practice.observed(parts)
+        scale = training.rate.scale
         if scale != 1.0:
             signals.setdefault("lr_scale", scale)
         if self._validation_loss is not None:
             signals.setdefault("val_loss", self._validation_loss)
             self._validation_loss = None
-        waited = self._training.data.take_wait_seconds()
-        if waited is not None:
-            signals.setdefault("data_wait_seconds", waited)
+        if training.data.is_used:
+            signals.setdefault("data_wait_seconds", training.data.take_wait_seconds())
         reading = self._senses.reading(loss, signals)
         # On CUDA the values of this step are still on their way; those of the last one have arrived.
         if self._pending is not None:
             self._send_pending()
-        self._pending = (self._training.position.attempt, step, self._clock(), reading)
+        attempt, observed_at = training.position.attempt, self._clock()
         if reading.ready():
-            self._send_pending()
+            self._send(attempt, step, observed_at, reading)
+        else:
+            self._pending = (attempt, step, observed_at, reading)
 
     def _send_pending(self) -> None:
-        if self._pending is None:
-            return
-        attempt, step, observed_at, reading = self._pending
-        self._pending = None
+        if self._pending is not None:
+            pending, self._pending = self._pending, None
+            self._send(*pending)
+
+    def _send(self, attempt: int, step: int, observed_at: float, reading: Reading) -> None:
         values = self._senses.read(reading)
         self._outbox.put(Observation(attempt, step, observed_at, values))
         if self._practice is not None:
@@ -679,10 +691,8 @@ class TrainingHook:
                     "no checkpoint", "no checkpoint at step %d: %s", position.next_step, keeper.why_not_saved
                 )
 
-    def _outcome(self, step: int, handled: Handled | None) -> StepOutcome:
+    def _outcome(self, step: int, handled: Handled) -> StepOutcome:
         position = self._training.position
-        if handled is None:
-            return StepOutcome(step, position.next_step, position.data_step)
         answer = handled.acknowledgement
         return StepOutcome(
             step=step,

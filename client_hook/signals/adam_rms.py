@@ -29,7 +29,8 @@ class AdamRms(Signal):
     """
 
     names: ClassVar[tuple[str, ...]] = ("adam_rms",)
-    measures_updates_only: ClassVar[bool] = True
+    measures_updates_only = True
+    concerned: ClassVar[frozenset[str] | None] = frozenset({"adam_rms"})
 
     def __init__(self, watched: Watched) -> None:
         super().__init__(watched)

@@ -85,8 +85,11 @@ class Signal(ABC):
     names: ClassVar[tuple[str, ...]]
     """Every name that `collect` or `interpret` may put out; one that ends in ``/`` is the beginning of a name."""
 
-    measures_updates_only: ClassVar[bool] = False
+    measures_updates_only: bool = False
     """Whether nothing can come of it where no optimizer was stepped since the last `collect`; then it is not asked."""
+
+    concerned: ClassVar[frozenset[str] | None] = None
+    """Names of which one at least is there wherever `interpret` has something to do; ``None`` where it must see all."""
 
     def __init__(self, watched: Watched) -> None:
         self.watched = watched

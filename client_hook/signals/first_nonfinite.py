@@ -43,6 +43,7 @@ class FirstNonFinite(Signal):
         self._outputs: list[tuple[str, Tensor]] = []
         self._traced: list[str] = []
         self._handles: list[RemovableHandle] = []
+        self.measures_updates_only = not watched.options.trace_modules
         if watched.options.trace_modules:
             for name, module in watched.model.named_modules():
                 look = ModuleLook(watched.guarded(self._watcher_of(name or type(module).__name__)))

@@ -34,6 +34,7 @@ class GradientNorm(Signal):
     """
 
     names: ClassVar[tuple[str, ...]] = ("grad_norm", "grad_norm_clipped")
+    concerned: ClassVar[frozenset[str] | None] = frozenset({"grad_norm_clipped"})
 
     def __init__(self, watched: Watched) -> None:
         super().__init__(watched)

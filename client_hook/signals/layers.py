@@ -34,7 +34,7 @@ class Layers(Signal):
     """
 
     names: ClassVar[tuple[str, ...]] = tuple(f"{kind}/" for kind in KINDS)
-    measures_updates_only: ClassVar[bool] = True
+    measures_updates_only = True
 
     def __init__(self, watched: Watched) -> None:
         super().__init__(watched)

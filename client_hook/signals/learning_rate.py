@@ -51,13 +51,11 @@ class LearningRate(Signal):
 
     def collect(self) -> dict[str, Tensor | float]:
         """Where no optimizer was stepped (a scaler skipped it), the rates that stand now."""
+        if not self._rates:
+            standing = self._standing()
+            return {} if standing is None else {"learning_rate": standing}
         stepped, self._rates = self._rates, {}
         difference, self._difference = self._difference, None
-        if not stepped:
-            standing: list[Tensor | float] = []
-            for optimizer in self.watched.optimizers:
-                standing += _rates_of(optimizer)
-            return {"learning_rate": _maximum(standing)} if standing else {}
         every = [rate for rates in stepped.values() for rate in rates]
         if not every:
             return {}
@@ -76,6 +74,15 @@ class LearningRate(Signal):
                         values[f"effective_learning_rate/{index}"] = rate * self._factor
                     index += 1
         return values
+
+    def _standing(self) -> Tensor | float | None:
+        optimizers = self.watched.optimizers
+        if len(optimizers) == 1 and len(optimizers[0].param_groups) == 1:
+            rate = optimizers[0].param_groups[0].get("lr")
+            if type(rate) is float:  # mostly, and then there is nothing to compare
+                return rate
+        rates = [rate for optimizer in optimizers for rate in _rates_of(optimizer)]
+        return _maximum(rates) if rates else None
 
 
 def _rates_of(optimizer: Optimizer) -> list[Tensor | float]:

@@ -20,7 +20,8 @@ class NonFiniteGradients(Signal):
     """
 
     names: ClassVar[tuple[str, ...]] = ("nonfinite_grads",)
-    measures_updates_only: ClassVar[bool] = True
+    measures_updates_only = True
+    concerned: ClassVar[frozenset[str] | None] = frozenset({"grad_norm", "grad_norm_clipped"})
 
     def __init__(self, watched: Watched) -> None:
         super().__init__(watched)

@@ -20,7 +20,8 @@ class NonFiniteParameters(Signal):
     """
 
     names: ClassVar[tuple[str, ...]] = ("nonfinite_params",)
-    measures_updates_only: ClassVar[bool] = True
+    measures_updates_only = True
+    concerned: ClassVar[frozenset[str] | None] = frozenset({"param_norm"})
 
     def __init__(self, watched: Watched) -> None:
         super().__init__(watched)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -70,14 +69,22 @@ class Reading:
     """The values of one step on their way to the host.
 
     What is on the CPU is a number at once. What is on CUDA is gathered into one tensor per device and copied to
-    pinned memory without waiting; `ready` says whether it has arrived, which it has by the next step.
+    pinned memory without waiting; `ready` says whether it has arrived, which it has by the next step. ``values`` are
+    kept as they are, not copied: nobody else may change them.
     """
 
     __slots__ = ("_coming", "values")
 
-    def __init__(self, values: Mapping[str, Tensor | float]) -> None:
-        self.values: dict[str, float] = {}
+    def __init__(self, values: dict[str, Tensor | float]) -> None:
         self._coming: list[tuple[list[str], Tensor, Any]] = []
+        for value in values.values():
+            if type(value) is not float:
+                break
+        else:
+            # Nothing to fetch where somebody's numbers are ready: a third of the time that sorting them takes.
+            self.values: dict[str, float] = values  # type: ignore[assignment]
+            return
+        self.values = {}
         on_device: dict[torch.device, list[str]] = {}
         for name, value in values.items():
             if type(value) is float or not isinstance(value, Tensor):

@@ -44,6 +44,9 @@ SIGNALS: tuple[type[Signal], ...] = (
 )
 """Every signal, in the order in which they look; a later one may use what an earlier one measured."""
 
+MOST_SHAPES = 64
+"""Sets of names for which it is remembered whom they concern."""
+
 _NORMS = ("grad_norm", "grad_norm_clipped", "param_norm")
 
 _S = TypeVar("_S", bound=Signal)
@@ -94,7 +97,8 @@ class Senses:
         self._collect = [signal.collect for signal in busy]
         self._collect_without_update = [signal.collect for signal in busy if not signal.measures_updates_only]
         self._was_updated = False
-        self._interpret = [signal.interpret for signal in busy if _has(signal, "interpret")]
+        self._interpreters = [signal for signal in busy if _has(signal, "interpret")]
+        self._concerned: dict[tuple[str, ...], list[Callable[[dict[str, float]], None]]] = {}
 
     def _find(self, kind: type[_S]) -> _S:
         return next(signal for signal in self.signals if isinstance(signal, kind))
@@ -133,24 +137,26 @@ class Senses:
         """
         # No `torch.no_grad` here, at 2 µs: what was measured has no graph, and what is given is detached.
         values: dict[str, Tensor | float] = {}
-        collects, self._was_updated = self._collect if self._was_updated else self._collect_without_update, False
+        collects = self._collect if self._was_updated else self._collect_without_update
+        self._was_updated = False
         for collect in collects:
-            measured = collect()
-            if measured:
-                values.update(measured)
+            values |= collect()
         given: dict[str, Tensor | float] = {}
         if loss is not None:
             try:
-                given["loss"] = as_number("loss", loss)
+                given["loss"] = loss if type(loss) is float else as_number("loss", loss)
             except Exception as error:
                 self.unusable("loss", error)
         if extra:
             for name, value in extra.items():
                 try:
-                    given[checked_name(name)] = as_number(name, value)
+                    given[checked_name(name)] = value if type(value) is float else as_number(name, value)
                 except Exception as error:
                     self.unusable(name, error)
-        return Reading({**given, **values, **given})
+        whole = {**given, **values}
+        if len(whole) < len(given) + len(values):
+            whole |= given
+        return Reading(whole)
 
     def unusable(self, name: str, error: Exception) -> None:
         """Say that a number of the user's is left out."""
@@ -161,12 +167,24 @@ class Senses:
         values = reading.wait()
         watched, watched.alarmed = self.watched, False
         for name in _NORMS:
-            norm = values.get(name)
-            if norm is not None and not math.isfinite(norm):
+            if name in values and not math.isfinite(values[name]):
                 watched.alarmed = True
-        for interpret in self._interpret:
+        for interpret in self._interpreting(tuple(values)):
             interpret(values)
         return values
+
+    def _interpreting(self, names: tuple[str, ...]) -> list[Callable[[dict[str, float]], None]]:
+        """The signals that a step with these names concerns; a training has three or four sets of them."""
+        concerned = self._concerned.get(names)
+        if concerned is None:
+            if len(self._concerned) >= MOST_SHAPES:
+                self._concerned.clear()
+            concerned = self._concerned[names] = [
+                signal.interpret
+                for signal in self._interpreters
+                if signal.concerned is None or not signal.concerned.isdisjoint(names)
+            ]
+        return concerned
 
     def label(self, values: dict[str, float]) -> None:
         """Of a sharded model, once its norms are whole: decide what the measured gradient norm is to be called."""

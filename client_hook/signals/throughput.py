@@ -17,6 +17,8 @@ class Throughput(Signal):
     """
 
     names: ClassVar[tuple[str, ...]] = ("samples_per_second", "tokens_per_second")
+    measures_updates_only = True
+    concerned: ClassVar[frozenset[str] | None] = frozenset({"samples", "tokens"})
 
     def collect(self) -> dict[str, Tensor | float]:
         """Nothing: it is made of numbers that others give."""

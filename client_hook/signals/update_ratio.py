@@ -29,7 +29,7 @@ class UpdateRatio(Signal):
     """
 
     names: ClassVar[tuple[str, ...]] = ("param_norm", "update_norm", "update_ratio")
-    measures_updates_only: ClassVar[bool] = True
+    measures_updates_only = True
 
     def __init__(self, watched: Watched) -> None:
         super().__init__(watched)

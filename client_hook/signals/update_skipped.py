@@ -23,6 +23,8 @@ class UpdateSkipped(Signal):
 
     def __init__(self, watched: Watched) -> None:
         super().__init__(watched)
+        # A scaler skips by not calling the optimizer at all; the guard only where it was called.
+        self.measures_updates_only = watched.scaler is None
         self._was_updated = False
         self._flags: list[Tensor | bool] = []
 

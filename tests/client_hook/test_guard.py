@@ -24,6 +24,20 @@ def test_our_exception_ends_here_and_is_counted(caplog: pytest.LogCaptureFixture
     assert [str(fault) for fault in take_swallowed()] == ["ours"]
 
 
+def test_what_was_caught_is_swallowed_by_the_same_rules() -> None:
+    guard = Guard(passes=(Halted,))
+    try:
+        raise ValueError("ours")
+    except ValueError as fault:
+        guard.caught(fault)
+    assert guard.faults == 1
+    assert [str(fault) for fault in take_swallowed()] == ["ours"]
+    halted = Halted()
+    with pytest.raises(Halted):
+        guard.caught(halted)
+    assert guard.faults == 1
+
+
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, GeneratorExit, Halted])
 def test_some_exceptions_are_never_swallowed(kind: type[BaseException]) -> None:
     guard = Guard(passes=(Halted,))

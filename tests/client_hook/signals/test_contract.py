@@ -161,6 +161,44 @@ def test_a_step_that_is_forgotten_leaves_nothing_behind(kind: type[Signal]) -> N
     assert set(one.signals[-1].collect()) <= {"learning_rate", "step_seconds", "loss_scale"}
 
 
+@each_signal
+def test_one_that_measures_updates_only_has_nothing_to_say_without_one(kind: type[Signal]) -> None:
+    model = seeded()
+    optimizer = OPTIMIZERS["adamw"](model.parameters())
+    signal = OneSignal(kind, model, optimizer).signals[-1]
+    loss_of(model, 0).backward()  # type: ignore[no-untyped-call]
+    assert not (signal.measures_updates_only and signal.collect())
+
+
+@each_signal
+def test_what_does_not_concern_it_it_leaves_alone(kind: type[Signal]) -> None:
+    model = seeded()
+    signal = OneSignal(kind, model, OPTIMIZERS["adamw"](model.parameters())).signals[-1]
+    if kind.concerned is None:
+        return
+    for number in (1.0, 0.0, float("nan")):
+        values = dict.fromkeys({*STANDARD_SIGNALS, *BESIDE_THE_COLUMNS} - kind.concerned, number)
+        before, own = repr(values), repr(vars(signal))
+        signal.interpret(values)
+        assert (repr(values), repr(vars(signal))) == (before, own)
+
+
+def test_a_norm_that_was_told_is_there_also_where_a_scaler_then_skipped_the_update() -> None:
+    model = seeded()
+    watch = Watch(model, torch.optim.SGD(model.parameters(), lr=0.1))
+    watch.senses.norm_seen(3.0)
+    assert watch.observe(1.0)["grad_norm"] == 3.0
+    assert "grad_norm" not in watch.observe(1.0)
+
+
+def test_more_sets_of_names_than_are_remembered_are_interpreted_alike() -> None:
+    model = seeded()
+    watch = Watch(model, torch.optim.SGD(model.parameters(), lr=0.1))
+    for step in range(200):
+        values = watch.observe(1.0, grad_norm=float("inf"), **{f"other_{step}": 1.0})
+        assert values["nonfinite_grads"] == 1.0
+
+
 class _Kept:
     """What an autograd graph holds for its backward pass."""
 
