@@ -36,6 +36,7 @@ from client_hook.recovery.errors import CheckpointInvalid
 from client_hook.recovery.foreign import snapshot_of_foreign
 from client_hook.recovery.halt_file import write_halt_report
 from client_hook.recovery.journal import JournalLike
+from client_hook.recovery.keeper import CheckpointKeeper
 from client_hook.recovery.rerun import HealthyLevel, RerunReport, StepFunction, rerun
 from client_hook.recovery.schedule_rhythm import ScheduleRhythm
 from client_hook.recovery.shared_boundary import PartLost, SharedBoundary
@@ -195,11 +196,12 @@ class TrainingHook:
             self._note(step, loss, signals)
         except Exception as fault:
             self._guard.caught(fault)
-        # A step that raised and was caught has left the multiplier on; no checkpoint must take it for the rate.
-        training.rate.heal()
-        if training.rate.advance():
-            with self._guard:
-                self._journal.remember(rewarm_steps=0)
+        if not training.rate.is_idle:
+            # A step that raised and was caught has left the multiplier on; no checkpoint must take it for the rate.
+            training.rate.heal()
+            if training.rate.advance():
+                with self._guard:
+                    self._journal.remember(rewarm_steps=0)
         if training.updates.to_skip:
             training.updates.advance()
         handled: Handled | None = None
@@ -515,9 +517,8 @@ class TrainingHook:
             self._accumulated = []
         if self._practice is not None:
             self._practice.observed(parts)
-        scale = training.rate.scale
-        if scale != 1.0:
-            signals.setdefault("lr_scale", scale)
+        if not training.rate.is_idle and training.rate.scale != 1.0:
+            signals.setdefault("lr_scale", training.rate.scale)
         if self._validation_loss is not None:
             signals.setdefault("val_loss", self._validation_loss)
             self._validation_loss = None
@@ -582,8 +583,9 @@ class TrainingHook:
         handled = self._look_for_command()
         if self._shared is not None:
             self._shared.leave()
-        if handled is None or handled.attempt is None:
-            self._look_after_checkpoints()
+        keeper = self._training.keeper
+        if keeper is not None and (handled is None or handled.attempt is None):
+            self._look_after_checkpoints(keeper)
         return handled
 
     def _look_for_command(self) -> Handled | None:
@@ -677,10 +679,8 @@ class TrainingHook:
         self._put(answer)
         self._worker.wake()
 
-    def _look_after_checkpoints(self) -> None:
-        keeper, position = self._training.keeper, self._training.position
-        if keeper is None:
-            return
+    def _look_after_checkpoints(self, keeper: CheckpointKeeper) -> None:
+        position = self._training.position
         keeper.hold(self._brain.best_step)
         if not self._brain.is_troubled:
             keeper.confirm(self._brain.seen_step)

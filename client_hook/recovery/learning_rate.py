@@ -52,6 +52,8 @@ class RateMultiplier:
         self._rewarm_steps = 0
         self._rewarm_done = 0
         self._changes: dict[Optimizer, list[_Change]] = {optimizer: [] for optimizer in optimizers}
+        self.is_idle = True
+        """Whether there is nothing to multiply, to `advance` or to `heal`: one look for who passes on every step."""
 
     @property
     def scale(self) -> float:
@@ -67,6 +69,7 @@ class RateMultiplier:
         if not (math.isfinite(scale) and scale > 0):
             raise ValueError(f"scale={scale} trains nothing; give a positive, finite number")
         self._scale = float(scale)
+        self._settle()
 
     @property
     def rewarm_steps(self) -> int:
@@ -92,6 +95,7 @@ class RateMultiplier:
         if steps < 1:
             raise ValueError(f"steps={steps} is no warm-up; give at least 1")
         self._rewarm_steps, self._rewarm_done = steps, 0
+        self._settle()
 
     def advance(self) -> bool:
         """An observation was made; returns whether a warm-up ended with it.
@@ -105,6 +109,7 @@ class RateMultiplier:
         if self._rewarm_done < self._rewarm_steps:
             return False
         self._rewarm_steps = self._rewarm_done = 0
+        self._settle()
         return True
 
     def apply(self, optimizer: Optimizer) -> None:
@@ -141,8 +146,13 @@ class RateMultiplier:
             if changes:
                 self._undo(changes, unless_changed=True)
 
-    @staticmethod
-    def _undo(changes: list[_Change], *, unless_changed: bool) -> None:
+    def _undo(self, changes: list[_Change], *, unless_changed: bool) -> None:
+        if not changes:
+            return
         for change in changes:
             change.undo(unless_changed=unless_changed)
         changes.clear()
+        self._settle()
+
+    def _settle(self) -> None:
+        self.is_idle = self._scale == 1.0 and not self._rewarm_steps and not any(self._changes.values())

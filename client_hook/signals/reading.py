@@ -112,6 +112,8 @@ class Reading:
 
     def wait(self) -> dict[str, float]:
         """The values, in the order they were given; waits for the device only if they have not arrived."""
+        if not self._coming:
+            return self.values
         for names, pinned, event in self._coming:
             event.synchronize()
             self.values.update(zip(names, pinned.tolist()))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import random
 
 import pytest
 import torch
@@ -157,6 +158,54 @@ def test_healing_takes_off_what_was_left_and_is_otherwise_nothing() -> None:
     rate.heal()
     rate.heal()
     assert optimizer.param_groups[0]["lr"] == 0.1
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_where_it_is_idle_there_is_nothing_to_multiply_to_advance_or_to_heal(seed: int) -> None:
+    chance = random.Random(seed)
+    optimizers = [SGD([parameter()], lr=0.1), SGD([parameter()], lr=torch.tensor(0.2), foreach=False)]
+    rate = RateMultiplier(optimizers)
+    was_busy = False
+    for _ in range(200):
+        one = chance.choice(optimizers)
+        chance.choice(
+            [
+                lambda one=one: rate.apply(one),
+                lambda one=one: rate.apply(one),
+                lambda one=one: rate.take_off(one),
+                lambda: setattr(rate, "scale", chance.choice([0.5, 1.0, 1.0])),
+                lambda: rate.rewarm(2) if chance.random() < 0.2 else None,
+                rate.advance,
+                rate.heal,
+            ]
+        )()
+        if not rate.is_idle:
+            was_busy = True
+            continue
+        before = [float(each.param_groups[0]["lr"]) for each in optimizers]
+        assert before == pytest.approx([0.1, 0.2])
+        rate.heal()
+        assert [float(each.param_groups[0]["lr"]) for each in optimizers] == before
+        assert (rate.factor, rate.scale, rate.rewarm_steps) == (1.0, 1.0, 0)
+        assert not rate.advance()
+    assert was_busy
+    rate.scale = 1.0
+    for _ in range(2):
+        rate.heal()
+        rate.advance()
+    assert rate.is_idle
+
+
+def test_what_a_failed_step_left_over_keeps_it_from_being_idle() -> None:
+    optimizer = SGD([parameter()], lr=0.1)
+    rate = RateMultiplier([optimizer])
+    rate.scale = 0.5
+    rate.apply(optimizer)
+    rate.scale = 1.0
+    assert not rate.is_idle
+    rate.heal()
+    assert optimizer.param_groups[0]["lr"] == 0.1
+    assert rate.is_idle
 
 
 def test_several_optimizers_are_all_lowered() -> None:
