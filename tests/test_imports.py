@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -63,4 +64,36 @@ def test_importing_the_hook_starts_nothing_and_loads_neither_httpx_nor_yaml() ->
 def test_importing_the_hook_leaves_the_search_for_cycles_as_it_was(verb: str) -> None:
     code = f"import gc\ngc.{verb}()\nimport client_hook\nassert gc.isenabled() == ({verb!r} == 'enable')\n"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+LATE = """
+import sys, torch, client_hook
+
+model = torch.nn.Linear(4, 1)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+hook = client_hook.attach(
+    model, optimizer, run="late", mode="act", checkpoints=sys.argv[1], checkpoint_every=20, synchronous=True
+)
+known, actions = set(sys.modules), []
+while hook.next_step < 200 and not hook.is_closed:
+    optimizer.zero_grad()
+    loss = (model(torch.ones(8, 4)) - 1.0).square().mean() + 0.1 * torch.rand(())
+    loss.backward()
+    optimizer.step()
+    if hook.next_step == 120 and not actions:
+        with torch.no_grad():
+            model.weight.fill_(float("nan"))
+    actions += filter(None, [hook.observe(loss).action])
+hook.close()
+assert "rollback" in actions, actions
+ours = ("client_hook", "trainguard", "pydantic")
+late = {name for name in set(sys.modules) - known if name.startswith(ours)}
+assert not late, late
+"""
+
+
+def test_no_step_of_a_training_waits_for_an_import_of_ours(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", LATE, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr

@@ -72,11 +72,12 @@ def _footprint(observations: int) -> dict[str, Any]:
         # The byte code is written by a first run, as it is on anybody's machine.
         cached = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": folder}
         _part("benchmarks.hook.footprint", "10", **cached)
-        imports = [_part("benchmarks.hook.footprint", "10", **cached).get("import_ms") for _ in range(IMPORTS)]
+        begun = [_part("benchmarks.hook.footprint", "10", **cached) for _ in range(IMPORTS)]
         report = _part("benchmarks.hook.footprint", str(observations), **cached)
         dead = _part("benchmarks.hook.footprint", str(observations), "http://127.0.0.1:9", **cached)
-        took = [one for one in imports if one is not None]
-        report |= {"import_ms": statistics.median(took)} if took else {}
+        for name in ("import_ms", "attach_ms"):
+            took = [one[name] for one in begun if name in one]
+            report |= {name: statistics.median(took)} if took else {}
         return {**report, "extra_mib_service_dead": dead.get("extra_mib", [])}
 
 

@@ -51,7 +51,8 @@ def as_markdown(report: dict[str, Any]) -> str:
         lines += [
             f"- Extra memory over {footprint['observations']:,} observations, MiB after each tenth: {course}.",
             f"- The same with the service dead, when up to 8,000 observations wait for it: {dead}.",
-            f"- Import of `client_hook` after torch, median of seven processes: {footprint['import_ms']:.0f} ms; "
+            f"- Import of `client_hook` after torch, median of seven processes: {footprint['import_ms']:.0f} ms, "
+            f"and `attach` after it: {footprint['attach_ms']:.1f} ms; "
             f"threads started: {footprint['threads_started']}; "
             f"httpx loaded: {'yes' if footprint['httpx_loaded'] else 'no'}.",
         ]
