@@ -43,6 +43,11 @@ def scaled_thresholds(strictness: float) -> dict[str, dict[str, float]]:
     }
 
 
+def quiet_contestants() -> dict[str, Listen]:
+    """Ours, for its false alarms alone: all of them, and those that a run in mode ``act`` would treat at once."""
+    return {OURS: _panel("normal"), f"{OURS}, critical": _panel("normal", severities=("critical",))}
+
+
 def plateau_contestants() -> dict[str, Listen]:
     """Those that look for plateaus, and only that part of them."""
     patience = "patience (EarlyStopping)"
@@ -53,14 +58,15 @@ def _panel(
     sensitivity: str,
     detectors: Sequence[str] | None = None,
     overrides: Mapping[str, Mapping[str, float]] | None = None,
+    # Findings of severity info are history and call nobody.
+    severities: Sequence[str] = ("warning", "critical"),
 ) -> Listen:
     def listen(observations: Sequence[Observation]) -> list[int]:
         panel = Panel(sensitivity=sensitivity, detectors=detectors, overrides=overrides)
-        # Findings of severity info are history and call nobody.
         return [
             index
             for index, observation in enumerate(observations)
-            if any(finding.severity != "info" for finding in panel.update(observation))
+            if any(finding.severity in severities for finding in panel.update(observation))
         ]
 
     return listen

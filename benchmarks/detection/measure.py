@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from math import sqrt
 from statistics import median
 
-from benchmarks.detection.contestants import OURS, Listen, plateau_contestants
+from benchmarks.detection.contestants import OURS, Listen, plateau_contestants, quiet_contestants
 from benchmarks.detection.cost import kilobytes_per_run, microseconds_per_observation
 from benchmarks.detection.curves import Curve
 from benchmarks.detection.faults import FAULTS, SLOPE, SLOW_DRIFT, STRONG, WEAK, band_of, inject, redrawn
@@ -142,7 +142,7 @@ def measure(
         standings=standings,
         plateaus={name: _plateaus(listen, ordinary) for name, listen in plateau_contestants().items()},
         # The peers' own false alarms on real curves say enough; this is for the interval of ours.
-        quiet={name: _quiet(listen, healthy) for name, listen in contestants.items() if name == OURS},
+        quiet={name: _quiet(listen, healthy) for name, listen in quiet_contestants().items()},
         leads=leads([*ordinary, *recorded]),
         trade_off=trade_off(ordinary, {name: one.real for name, one in standings.items()}, names),
         microseconds={name: microseconds_per_observation(observations) for name, observations in signals.items()},

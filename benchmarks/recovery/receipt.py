@@ -29,6 +29,8 @@ def measure(commands: int, seconds: float = 120.0) -> dict[str, Any]:
         folder = Path(place)
         with Service(folder / "bench.db", folder / "service.log") as service, httpx.Client(trust_env=False) as client:
             training = WORKLOADS["mlp"].build(1)
+            # It makes some ten thousand steps meanwhile, through which it is to be calm.
+            training.schedule(lambda step: 0.3)
             hook = client_hook.attach(
                 training.model,
                 training.optimizers,

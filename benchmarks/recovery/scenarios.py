@@ -90,6 +90,10 @@ SCENARIOS: tuple[Scenario, ...] = (
     _harmless("healthy-cnn", "cnn", "nothing goes wrong"),
     _harmless("healthy-lstm", "lstm", "nothing goes wrong"),
     _harmless("healthy-mlp", "mlp", "nothing goes wrong"),
+    # At its own rate Adam leaves its way every few thousand steps and comes back: that is not nothing.
+    Scenario("healthy-long", "mlp-long", "harmless",
+             "nothing goes wrong for 20,000 steps, and the loss scatters by a fifth",
+             recipe="calm", recipe_factor=lambda step: 0.3),
     _harmless("healthy-fp16", "mlp-fp16", "nothing goes wrong"),
     _harmless("gan", "gan", "nothing goes wrong, and the losses swing", quick=True),
     _harmless("harder-mix", "gpt", "from batch 200 on every second row is prose", faults.mixed_with_prose(200), 200),

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import exp
 from random import Random
 
 import pytest
 
-from tests.detectors.streams import alarms, changed, feed, healthy, moved, of_losses, scaled
+from tests.detectors.streams import alarms, changed, feed, healthy, moved, observation, of_losses, scaled
 from trainguard.detectors.divergence import Divergence
 from trainguard.detectors.snapshot import list_in
 from trainguard.wire import Observation
@@ -174,3 +175,27 @@ def test_a_state_from_before_the_third_trend_is_taken() -> None:
     assert alarms(feed(after, stream[300:]))
     with pytest.raises(ValueError, match="holds 1 of 3 trends"):
         Divergence().load_memory({**memory, "trends": [fast]})
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("scatter", [0.18, 0.3])
+def test_noise_alone_is_never_critical(scatter: float, seed: int) -> None:
+    """A remedy costs a healthy run its steps and its rate, and a long run has many stretches to be unlucky in."""
+    chance = Random(seed)
+    losses = [
+        (1.1 + 2.9 * exp(-step / 300)) * exp(scatter * chance.gauss(0, 1) - scatter**2 / 2) for step in range(40_000)
+    ]
+
+    findings = feed(Divergence(), [observation(step, loss=loss) for step, loss in enumerate(losses)])
+
+    assert not [one for one in findings if one.severity == "critical"]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_loss_that_wanders_for_longer_than_a_block_is_hardly_ever_critical(seed: int) -> None:
+    chance, wandering, stream = Random(seed), 0.0, []
+    for step in range(40_000):
+        wandering = 0.9 * wandering + (1 - 0.9**2) ** 0.5 * chance.gauss(0, 1)
+        stream.append(observation(step, loss=(1.1 + 2.9 * exp(-step / 300)) * (1 + 0.1 * wandering)))
+
+    assert len([one for one in feed(Divergence(), stream) if one.severity == "critical"]) <= 4

@@ -86,6 +86,16 @@ def test_a_healing_spike_is_watched_not_treated() -> None:
     assert story.commands == []
 
 
+@pytest.mark.parametrize(("over_noise", "waits"), [(7.0, 200), (9.0, 30), (20.0, 30)])
+def test_a_drift_that_noise_might_explain_may_take_twice_as_long_to_heal_as_it_took_to_show(
+    over_noise: float, waits: int
+) -> None:
+    story = Story()
+    story.judge(story.finding("divergence", "warning", onset=300, drift_over_noise=over_noise), loss=2.6)
+    assert story.decisions[-1].verdict == "wait"
+    assert f"Wait until step {400 + waits}" in story.decisions[-1].reason
+
+
 def test_a_spike_that_does_not_heal_is_treated() -> None:
     story = Story()
     story.judge(story.finding("loss_spike", "warning"), loss=6.0)

@@ -65,8 +65,14 @@ LARGEST = 1e300
 """Values are clamped here, so that sums of them stay finite."""
 OWN_RISE = 0.5
 """Share of a trend's rise that the level must have made before the excursion for it to be a drift."""
+BEYOND_NOISE = 1000.0
+"""Times its noise: no need to tell more."""
 GRAVE = 0.2
 """Share of the best level above which a drift, or of the former one above which a shift, is critical."""
+SURE = 9.0
+"""Times its noise that a drift must have risen to be critical. A small regression at a constant rate, whose loss
+scatters by a fifth, rises by six to eight times it and comes back by itself, about once in ten thousand steps.
+"""
 
 
 class Divergence(Detector):
@@ -78,8 +84,9 @@ class Divergence(Detector):
     baseline adopts the new level is a warning: a change of data does that too.
 
     *Slow*: medians of blocks rise over their best stretch (`drift.BlockTrend`; Mann-Kendall, Mann 1945): a
-    warning from ``drift`` of the level on, critical from a fifth on. What came and went before must be exceeded, and a
-    loss that has only ever risen has no level to drift from. Where a jump has spoiled a block, the jump is the onset.
+    warning from ``drift`` of the level on, critical from a fifth on where that is far beyond noise. What came and went
+    before must be exceeded, and a loss that has only ever risen has no level to drift from. Where a jump has spoiled a
+    block, the jump is the onset.
 
     *With a cause*: where the applied rate jumped to three times all it had ever been, one and a half bands and three
     hundredths of the level for fifteen points are enough to be critical, and the jump is the onset.
@@ -291,7 +298,8 @@ class Divergence(Detector):
         )
         if not is_drift:
             return None
-        severity = self._severity(trend.rise > GRAVE * size)
+        over_noise = min(trend.rise / trend.unrest, BEYOND_NOISE) if trend.unrest else BEYOND_NOISE
+        severity = self._severity(trend.rise > GRAVE * size and over_noise > SURE * self.strictness)
         if self._drifting in ("critical", severity):
             return None
         self._drifting = severity
@@ -308,7 +316,12 @@ class Divergence(Detector):
             f"The loss {words}.",
             onset=onset,
             value=watch.loss_value,
-            evidence={"loss_before": trend.best, "loss_band": trend.scatter, "drift": trend.rise},
+            evidence={
+                "loss_before": trend.best,
+                "loss_band": trend.scatter,
+                "drift": trend.rise,
+                "drift_over_noise": over_noise,
+            },
         )
 
     def _severity(self, is_grave: bool) -> Severity:

@@ -27,6 +27,12 @@ FORGETTING = 0.997
 """What a block leaves of the memory of past wanderings: after 230 of them half is gone."""
 WIDTH = 3
 """Blocks in the stretch that is compared."""
+APART = 6
+"""Blocks between two whose difference shows what a slow wandering does."""
+FEWEST = 8
+"""Such differences that make a quartile."""
+UPPER_QUARTILE = 0.6745
+"""Of a normal distribution, in its scatter."""
 
 
 def kendall_tau(values: Sequence[float]) -> float:
@@ -156,6 +162,20 @@ class BlockTrend:
             changes = [abs(after - before) for before, after in pairwise(self._medians)]
             self._scatter = 1.4826 * median_of(changes) / (2 * WIDTH) ** 0.5 if self._is_enough else 0.0
         return self._scatter
+
+    @property
+    def unrest(self) -> float:
+        """The noise of a level as it was before the best stretch, slow comings and goings counted in.
+
+        Neighbouring blocks say nothing of a loss that wanders for longer than a block; blocks `APART` do. Only rises
+        count, and only those from before: the fall of a run that learns is no noise, and the drift itself neither.
+        """
+        before = self._medians[: len(self._medians) - self.since]
+        if len(before) < APART + FEWEST:
+            return self.scatter
+        changes = sorted(later - earlier for earlier, later in zip(before, before[APART:]))
+        upper: float = changes[3 * len(changes) // 4] / UPPER_QUARTILE / (2 * WIDTH) ** 0.5
+        return max(self.scatter, upper)
 
     @property
     def best_step(self) -> int:

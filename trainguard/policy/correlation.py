@@ -9,6 +9,9 @@ from trainguard.policy.playbook import Playbook
 from trainguard.policy.situation import Judgement, Notice, Situation
 from trainguard.wire import Finding
 
+CLEAR = 9.0
+"""Times its noise from which on nobody doubts that a slow drift is one (`detectors.divergence`)."""
+
 
 def correlate(judgement: Judgement, situation: Situation, playbook: Playbook, now: float) -> Judgement:
     """Let each finding join the active incident of its family, or open one.
@@ -31,7 +34,7 @@ def correlate(judgement: Judgement, situation: Situation, playbook: Playbook, no
 
 
 def _open(finding: Finding, family: str, situation: Situation, playbook: Playbook, now: float) -> Incident:
-    patience = playbook.ladder(finding.kind).heal_within_steps
+    patience = _patience(finding, playbook)
     return Incident(
         # No chance in the brain: the same finding makes the same incident, whichever process judges.
         incident_id=uuid5(situation.run_id, f"incident:{finding.attempt}:{finding.step}:{family}"),
@@ -55,6 +58,14 @@ def _open(finding: Finding, family: str, situation: Situation, playbook: Playboo
     )
 
 
+def _patience(finding: Finding, playbook: Playbook) -> int:
+    """Steps within which a warning may heal: twice the time it took to show, for a drift that noise might explain."""
+    patience = playbook.ladder(finding.kind).heal_within_steps
+    if finding.evidence.get("drift_over_noise", CLEAR) < CLEAR:
+        return max(patience, 2 * (finding.step - finding.onset_step))
+    return patience
+
+
 def _join(incident: Incident, finding: Finding, playbook: Playbook, now: float) -> Incident:
     changes: dict[str, object] = {
         "updated_at": now,
@@ -65,7 +76,7 @@ def _join(incident: Incident, finding: Finding, playbook: Playbook, now: float) 
     critical = finding.severity == "critical"
     if incident.state == "watching":
         # On probation every renewed trouble counts: critical means the remedy did not hold, a warning may heal.
-        patience = playbook.ladder(finding.kind).heal_within_steps
+        patience = _patience(finding, playbook)
         changes |= {
             "state": "open",
             "decided": "",

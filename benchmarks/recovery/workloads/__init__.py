@@ -11,6 +11,7 @@ WORKLOADS: dict[str, Workload] = {
         Workload("lstm", "LSTM language model, Adam", lstm.build, steps=400, warm_up=20),
         Workload("rnn", "plain recurrent language model, SGD with momentum", lstm.build_plain, steps=500, warm_up=100),
         Workload("mlp", "MLP regression, Adam", regression_mlp.build, steps=800, warm_up=20),
+        Workload("mlp-long", "MLP regression, Adam, for long", regression_mlp.build, steps=20_000, warm_up=20),
         Workload("mlp-fp16", "MLP regression, half precision", regression_mlp.build_half, steps=800, warm_up=20),
         Workload("gan", "GAN on a ring, two Adams", gan.build, steps=1_000, warm_up=1),
     )
