@@ -17,7 +17,7 @@ Logs = Annotated[
     typer.Argument(
         metavar="FILE…",
         help="Logs, or folders that hold one: CSV, JSON lines, TensorBoard events, wandb offline files, "
-        "trainer_state.json, Lightning's metrics.csv; packed by gzip or not.",
+        "trainer_state.json, Lightning's metrics.csv; packed by gzip or not. - is standard input.",
         show_default=False,
     ),
 ]

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import IO
 
 from rich.console import Console
 from rich.markup import escape
@@ -71,6 +75,9 @@ def read_runs(
 ) -> Iterator[PastRun]:
     """Every log that the files and folders hold; one that cannot be read is complained of, and the next is read."""
     for file in files:
+        if file == "-" or Path(file).is_fifo():
+            yield from _piped(file, named, complain)
+            continue
         try:
             logs = logs_in(Path(file))
         except LogUnreadable as error:
@@ -84,6 +91,33 @@ def read_runs(
                 complain(error)
                 continue
             yield run
+
+
+def _piped(file: str, named: dict[str, str], complain: Callable[[LogUnreadable], None]) -> Iterator[PastRun]:
+    """What comes out of a pipe, once: readers look at a log's beginning before they read it."""
+    name = Path("standard input") if file == "-" else Path(file)
+    with NamedTemporaryFile(prefix="trainguard-replay-") as copy:
+        try:
+            if file == "-":
+                _pour(sys.stdin.buffer, copy)
+            else:
+                with name.open("rb") as pipe:
+                    _pour(pipe, copy)
+            with _progress(f"reading {name}") as told:
+                run = read_log(Path(copy.name), named, told)
+        except LogUnreadable as error:
+            complain(LogUnreadable(name, error.why, error.place))
+            return
+        except OSError as error:
+            complain(LogUnreadable(name, f"it cannot be read ({error.strerror or error})"))
+            return
+    run.path = name
+    yield run
+
+
+def _pour(source: IO[bytes], copy: IO[bytes]) -> None:
+    shutil.copyfileobj(source, copy)
+    copy.flush()
 
 
 def judged(run: PastRun, settings: Settings) -> Replay:

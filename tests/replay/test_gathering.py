@@ -100,10 +100,12 @@ def test_scalars_written_as_tensors_are_read(tmp_path: Path) -> None:
         ("run.json", '[{"step": 0, "loss": 2}, 7]', "entry 2: it is int instead of an object"),
         ("run.json", '{"name": "x",\n "seed": 3}', "no column looks like a loss; it has 'name', 'seed'"),
         ("trainer_state.json", '{"epoch": 1}', "it has no list 'log_history'"),
+        ("run.jsonl", 'INFO starting\n{"step": 0, "loss": 2}\n', "it is no JSON (Expecting value: line 1 column 1"),
         ("notes.txt", "dear diary\n", "its format is not known; what can be read: "),
     ],
     ids=["header-only", "no-header", "word", "word-step", "negative-step", "decimal-comma", "no-loss", "two-losses",
-         "all-empty", "disorder", "damaged-line", "list-line", "lists", "odd-entry", "no-log", "no-history", "diary"],
+         "all-empty", "disorder", "damaged-line", "list-line", "lists", "odd-entry", "no-log", "no-history", "foreign",
+         "diary"],
 )  # fmt: skip
 def test_what_is_wrong_is_said_with_place_and_remedy(tmp_path: Path, name: str, text: str, message: str) -> None:
     with pytest.raises(LogUnreadable) as raised:
@@ -131,3 +133,47 @@ def test_named_columns_must_be_there(tmp_path: Path) -> None:
     assert len(read_log(path, {"step": "t", "loss": "ce"})) == 2
     with pytest.raises(LogUnreadable, match="no column for loss=nll; it has 't', 'ce'"):
         read_log(path, {"loss": "nll"})
+
+
+def test_a_comma_may_be_the_decimal_point_where_it_parts_no_columns(tmp_path: Path) -> None:
+    run = read_log(written(tmp_path, "step;loss;lr\n0;2,5;1e-3\n1;2,25;1,5e-3\n"))
+    assert list(run.columns["loss"].values) == [2.5, 2.25]
+    assert list(run.columns["learning_rate"].values) == [1e-3, 1.5e-3]
+    with pytest.raises(LogUnreadable, match="line 2: loss is '1,000,5'"):
+        read_log(written(tmp_path, "step;loss\n0;1,000,5\n"))
+
+
+def test_columns_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    path = written(tmp_path, "step,loss,loss\n0,2.0,5.0\nstep,loss,loss\n1,1.9,5.1\n")
+    assert list(read_log(path).columns["loss"].values) == [2.0, 1.9]
+    assert list(read_log(path, {"loss": "loss.1"}).columns["loss"].values) == [5.0, 5.1]
+
+
+@pytest.mark.parametrize("end", ["2", "2,1.", "2,1.8,", "2,1.8,1e", "2,1.8,1e-", "2,1.8,-"])
+def test_a_last_row_that_breaks_off_is_passed_over(tmp_path: Path, end: str) -> None:
+    rows = "step,loss,lr\n0,2.0,1e-3\n1,1.9,1e-3\n"
+    broken = read_log(written(tmp_path, rows + end))
+    assert list(broken.steps)[:2] == [0, 1]
+    assert not (len(broken) == 3 and broken.columns["learning_rate"].measured[2])
+    # A whole file often lacks its last newline, and a whole row may leave cells out.
+    assert len(read_log(written(tmp_path, rows + "2,1.8,1e-3"))) == 3
+    assert len(read_log(written(tmp_path, rows + "2,1.8\n"))) == 3
+
+
+def test_a_loss_that_is_empty_to_the_end_is_told_of(tmp_path: Path) -> None:
+    lines = [f'{{"step": {step}, "loss": {2.0 if step < 40 else "null"}}}\n' for step in range(60)]
+    [note] = read_log(written(tmp_path, "".join(lines), "run.jsonl")).notes
+    assert note.startswith("In the last 20 records 'loss' is empty.")
+    # Sparse rows are no such thing, nor is an evaluation at the end.
+    sparse = "".join(f"{step},{2.0 if step % 5 == 0 else ''},1.0\n" for step in range(64))
+    assert read_log(written(tmp_path, "step,loss,grad_norm\n" + sparse)).notes == []
+    ends = "".join(f"{step},2.0,\n" for step in range(64)) + "63,,2.1\n63,,2.2\n"
+    assert not any("is empty" in note for note in read_log(written(tmp_path, "step,loss,val_loss\n" + ends)).notes)
+
+
+def test_a_folder_of_folders_says_where_the_logs_are(tmp_path: Path) -> None:
+    for version in range(7):
+        (tmp_path / f"version_{version}").mkdir()
+        written(tmp_path / f"version_{version}", "epoch,step,loss\n0,0,2.0\n", "metrics.csv")
+    with pytest.raises(LogUnreadable, match=r"there are some in .*version_0, .*version_4 and 2 more; name those"):
+        logs_in(tmp_path)

@@ -61,6 +61,14 @@ def test_checkpoints_are_taken_to_lie_where_they_would_have(tmp_path: Path) -> N
         assert f"checkpoint of step {step}," in incident.would_have_acted.reason
 
 
+def test_no_checkpoint_is_taken_to_be_confirmed_in_the_middle_of_a_trouble(tmp_path: Path) -> None:
+    [incident] = replay(run_of(tmp_path, [*healthy(400), *[nan] * 120])).incidents
+    acts = [one.reason for one in incident.decisions if one.verdict == "propose"]
+    # The one of step 400 holds nothing bad, but was followed by NaN: no quiet stretch ever confirmed it.
+    assert acts
+    assert all("checkpoint of step 200," in reason for reason in acts)
+
+
 def test_sensitivity_and_overrides_reach_the_detectors(tmp_path: Path) -> None:
     run = run_of(tmp_path, [*healthy(100), 5.0, 5.0, *healthy(40)])
     assert replay(run).findings

@@ -20,6 +20,9 @@ TOLD_EVERY = 4_096
 MOST_RESTARTS = 1_000
 """A log whose steps go back more often than this is not in order."""
 
+EMPTY_AT_THE_END = 3
+"""Records without a loss at the end of a log, from where on they are told of: a summary or two is usual."""
+
 Progress = Callable[[int], None]
 
 
@@ -51,6 +54,8 @@ class _Gathering:
         self._run.sources = self._sources
         self._repeated = 0
         self._stepless = 0
+        self._without_loss = 0
+        self._longest_without_loss = 0
 
     def _records(self) -> Iterator[Record]:
         for part in self._parts:
@@ -111,6 +116,7 @@ class _Gathering:
                 raise self._wrong(record, f"{column} is {cell!r}, which is no number") from None
             if value is not None:
                 values[signal] = value
+        self._look_for_loss(cells, values)
         if not values:
             return
         step = count - 1 if self._step_column is None else self._step(record, cells.get(self._step_column))
@@ -118,6 +124,14 @@ class _Gathering:
             self._stepless += 1
             return
         self._place(step, values, record)
+
+    def _look_for_loss(self, cells: Mapping[str, object], values: Mapping[str, float]) -> None:
+        """Count how long the loss has been a cell without a number: many a writer makes an empty one of a NaN."""
+        if "loss" in values:
+            self._longest_without_loss = max(self._longest_without_loss, self._without_loss)
+            self._without_loss = 0
+        elif self._sources.get("loss") in cells:
+            self._without_loss += 1
 
     def _step(self, record: Record, cell: object) -> int | None:
         try:
@@ -184,6 +198,11 @@ class _Gathering:
             raise LogUnreadable(self._path, f"{why}; name others with --column")
         for signal in [name for name, column in run.columns.items() if not any(column.measured)]:
             del run.columns[signal]
+        if self._without_loss >= EMPTY_AT_THE_END and self._without_loss > 4 * self._longest_without_loss:
+            run.notes.append(
+                f"In the last {self._without_loss} records '{self._sources['loss']}' is empty. JSON and pandas write "
+                "NaN so; if it was NaN, the run was lost there: write the word NaN."
+            )
         if self._stepless:
             run.notes.append(f"{self._stepless} records name no step and were passed over.")
         if self._repeated:

@@ -14,6 +14,7 @@ from uuid import UUID, uuid5
 
 from trainguard.detectors import Panel
 from trainguard.policy import Judgement, Playbook, PolicyMemory, Situation, judge
+from trainguard.policy.incident import family_of
 from trainguard.replay.past_run import PastRun
 from trainguard.wire import CheckpointReport, DecisionReport, Finding, IncidentReport, RunDescription, RunState
 
@@ -191,15 +192,19 @@ class _Judging:
 
     def _checkpoints(self, findings: Sequence[Finding], attempt: int, step: int) -> list[CheckpointReport]:
         """The newest checkpoint before each onset in question that would have been confirmed by now."""
+        active = self._memory.active()
         onsets = [finding.onset_step for finding in findings]
-        onsets += [incident.onset_step for incident in self._memory.active()]
-        return [self._checkpoint(attempt, place) for place in sorted({self._confirmed(one, step) for one in onsets})]
+        onsets += [incident.onset_step for incident in active]
+        # Nothing is confirmed in the middle of a trouble: a quiet stretch ends where the first of it was seen.
+        quiet_until = min([step, *(one.detected_step for one in active if family_of(one.kind) == "instability")])
+        places = {self._confirmed(onset, quiet_until) for onset in onsets}
+        return [self._checkpoint(attempt, place) for place in sorted(places)]
 
-    def _confirmed(self, onset: int, step: int) -> int:
+    def _confirmed(self, onset: int, quiet_until: int) -> int:
         every = self._settings.checkpoint_every
         quiet = min(QUIET_STEPS, every // 2)
         place = onset // every * every
-        while place > 0 and (place + quiet > step or self._is_troubled(place, place + quiet, onset)):
+        while place > 0 and (place + quiet > quiet_until or self._is_troubled(place, place + quiet, onset)):
             place -= every
         return max(place, 0)
 
@@ -208,7 +213,7 @@ class _Judging:
             one.report.onset_step <= last
             and (one.ended_step is None or one.ended_step >= first)
             and one.report.onset_step < onset
-            and one.report.kind != "plateau"
+            and family_of(one.report.kind) == "instability"
             for one in self._incidents.values()
         )
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -72,6 +74,23 @@ def test_every_format_is_read_by_the_command(name: str, tmp_path: Path) -> None:
     status, said, _ = ask("replay", "--json", WRITERS[name](tmp_path))
     assert status == 0
     assert json.loads(said.splitlines()[0])["kind"] == "non_finite"
+
+
+def test_a_pipe_is_read_as_a_file_is(tmp_path: Path) -> None:
+    path = write_csv(tmp_path)
+    piped = CliRunner().invoke(program, ["replay", "--json", "-"], input=path.read_bytes())
+    assert (piped.exit_code, piped.stdout) == (0, ask("replay", "--json", path)[1])
+    empty = CliRunner().invoke(program, ["replay", "-"], input=b"")
+    assert (empty.exit_code, empty.stderr) == (
+        1,
+        "trainguard: standard input: it is empty; give a log with at least a few steps\n",
+    )
+    fifo = tmp_path / "run.fifo"
+    os.mkfifo(fifo)
+    with ThreadPoolExecutor(1) as other:
+        writing = other.submit(fifo.write_bytes, path.read_bytes())
+        assert ask("replay", "--json", fifo)[1] == piped.stdout
+        writing.result()
 
 
 def test_one_bad_file_among_several_is_told_and_the_others_are_judged(tmp_path: Path) -> None:

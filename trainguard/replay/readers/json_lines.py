@@ -24,7 +24,12 @@ class JsonLines(LogReader):
 
     def suits(self, path: Path, head: bytes) -> bool:
         """See `LogReader.suits`."""
-        return b"\0" not in head and head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"[")
+        if b"\0" in head:
+            return False
+        # What is called so is judged as such, so that a foreign line is told of by its number.
+        return any(ending in path.name.lower() for ending in (".jsonl", ".ndjson")) or head.removeprefix(
+            b"\xef\xbb\xbf"
+        ).lstrip()[:1] in (b"{", b"[")
 
     def records(self, path: Path) -> Iterator[Record]:
         """See `LogReader.records`."""
