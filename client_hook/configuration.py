@@ -19,6 +19,8 @@ from trainguard.wire import RunDescription
 _logger = logging.getLogger("trainguard")
 
 GROUPS_DESCRIBED = 32
+UNOWNED_NAMED = 8
+"""Trainable parameters without an optimizer that are named; of a whole model without one, `attach` says no."""
 
 
 def described(
@@ -32,6 +34,8 @@ def described(
     (8, 'SGD', 0.1)
     """
     parameters = list(model.parameters())
+    owned = {id(one) for optimizer in optimizers for group in optimizer.param_groups for one in group["params"]}
+    unowned: list[JsonValue] = [n for n, one in model.named_parameters() if one.requires_grad and id(one) not in owned]
     kinds = {str(parameter.dtype).removeprefix("torch.") for parameter in parameters}
     return {
         "model": type(model).__name__,
@@ -39,6 +43,7 @@ def described(
         "models": len(model) if type(model) is nn.ModuleList else 1,
         "parameters": sum(parameter.numel() for parameter in parameters),
         "trainable_parameters": sum(parameter.numel() for parameter in parameters if parameter.requires_grad),
+        "unowned_parameters": unowned[:UNOWNED_NAMED],
         "parameter_types": [*sorted(kinds)],
         "devices": [*sorted({str(parameter.device) for parameter in parameters})],
         "optimizers": [_optimizer(optimizer) for optimizer in optimizers],

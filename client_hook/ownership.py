@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 
 from torch import nn
@@ -10,8 +9,6 @@ from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
 from client_hook.errors import AttachError
-
-_logger = logging.getLogger("trainguard")
 
 
 def check_ownership(model: nn.Module, optimizers: Sequence[Optimizer], *, keeps_checkpoints: bool) -> None:
@@ -37,15 +34,6 @@ def check_ownership(model: nn.Module, optimizers: Sequence[Optimizer], *, keeps_
         raise AttachError(
             f"optimizer owns {foreign} parameters that are not the model's, and a checkpoint would forget them; "
             "attach every module that it trains: attach([model, other], optimizer, …)"
-        )
-    held = {id(parameter) for parameter in owned}
-    idle = [name for name, p in model.named_parameters() if p.requires_grad and id(p) not in held]
-    if idle:
-        _logger.warning(
-            "no optimizer owns %d of the model's trainable parameters (%s%s); they will not change",
-            len(idle),
-            ", ".join(idle[:3]),
-            ", …" if len(idle) > 3 else "",
         )
 
 

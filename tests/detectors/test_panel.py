@@ -79,6 +79,24 @@ def test_evidence_is_finite_whatever_the_signals_were() -> None:
         assert all(isfinite(value) for name, value in finding.evidence.items() if name.endswith(("_before", "_at")))
 
 
+def test_a_rate_that_is_no_number_is_in_the_evidence_of_what_it_broke() -> None:
+    stream = changed(healthy(), 300, learning_rate=nan, nonfinite_params=10.0)
+    found = {finding.kind: finding.evidence for finding in feed_panel(Panel(), stream)}
+    assert found["non_finite"]["nonfinite_learning_rate"] == 1.0
+
+
+def test_of_a_trouble_older_than_its_memory_it_says_how_the_rate_has_moved() -> None:
+    stream = [observation(step, loss=1.386, learning_rate=1e-9 * step, grad_norm=1.0) for step in range(900)]
+    evidence = feed_panel(Panel(detectors=["plateau"]), stream)[0].evidence
+    assert 0 < 1.1 * evidence["learning_rate_earlier"] < evidence["learning_rate_at"]
+    assert "learning_rate_before" not in evidence
+
+
+def test_a_gradient_that_never_was_has_not_fallen() -> None:
+    stream = [observation(step, loss=1.386, learning_rate=1e-3, grad_norm=0.0) for step in range(400)]
+    assert feed_panel(Panel(detectors=["grad_vanishing"]), stream) == []
+
+
 def test_vitals_are_unknown_before_the_first_observation_and_then_say_how_the_run_is() -> None:
     panel = Panel()
     assert panel.vitals() is None

@@ -17,6 +17,8 @@ from trainguard.wire import Finding, FindingKind
 
 KNOWN = 96
 """Points from which on the usual norm is known."""
+NEVER_THERE = -60.0
+"""Logarithm of a usual norm that is none."""
 SAMPLED = 16
 """Points after which the usual norm is asked for anew."""
 STILL_TO_LEARN = 0.5
@@ -73,7 +75,8 @@ class GradVanishing(Detector):
                 self._until_sample -= 1
                 if self._until_sample <= 0 and base.accepted >= KNOWN:
                     self._until_sample = SAMPLED
-                    self._usual = exp(base.long_center)
+                    # A gradient that was never there has not fallen: that is `NoUpdate`'s to tell.
+                    self._usual = exp(base.long_center) if base.long_center > NEVER_THERE else 0.0
                     self._usual_loss = watch.loss.long_center if watch.loss.ready else 0.0
             if norm < self.ratio * self._usual or self._streak.count:
                 finding = self._judge_fall(watch, norm)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from math import exp
+from math import exp, isfinite
 from statistics import median
 
 from pydantic import JsonValue
@@ -198,6 +198,14 @@ class Panel:
                 level = _median_of(rows, name)
                 if level is not None:
                     evidence.setdefault(f"{name}_{suffix}", level)
+        earlier = None if before else _median_of(remembered[:FRESH], "learning_rate")
+        if earlier is not None:
+            # The onset is further back than what is remembered; whether the rate still moves can be said all the same.
+            evidence["learning_rate_earlier"] = earlier
+        rate = self._watch.signals.get("learning_rate")
+        if rate is not None and not isfinite(rate):
+            # Rows keep numbers only, and a rate that is none breaks everything at its first step.
+            evidence["nonfinite_learning_rate"] = 1.0
         if self._watch.loss.ready:
             level = _median_of(before, "loss")
             evidence.setdefault("loss_before", self._watch.loss.center if level is None else level)

@@ -84,3 +84,15 @@ def test_it_understands_what_the_hook_writes() -> None:
     assert {advice.setting for advice in advise(description)} == {
         "learning_rate", "scheduler", "weight_decay", "parameters",
     }  # fmt: skip
+
+
+def test_a_head_that_no_optimizer_owns_is_named() -> None:
+    model = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 2))
+    optimizer = torch.optim.AdamW(model[0].parameters())
+    config = described(model, [optimizer], [], None)
+    said = advise(run().model_copy(update={"config": {**run().config, **config, "schedulers": ["LambdaLR"]}}))
+    [advice] = [one for one in said if one.setting == "parameters"]
+    assert advice.weight == "warning"
+    assert "1.weight, 1.bias; they will not change" in advice.statement
+    model[1].requires_grad_(False)
+    assert described(model, [optimizer], [], None)["unowned_parameters"] == []

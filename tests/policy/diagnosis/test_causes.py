@@ -130,3 +130,56 @@ def test_where_it_sits_is_told_with_the_likeliest_cause() -> None:
         "The loss rose on rank: 2 (not finite).",
     )
     assert not any("grew most" in sentence for one in told[1:] for sentence in one.evidence)
+
+
+@pytest.mark.parametrize(
+    ("report", "description", "cause", "support"),
+    [
+        # A run of 400 good steps at the full rate wants no warm-up: what came at once came from the data.
+        (incident("non_finite", onset=400, seen=400, **STEADY), run(schedulers=[]), "bad_batch", "some"),
+        (incident("divergence", onset=400, seen=405, **STEADY), run(schedulers=[]), "data_changed", "some"),
+        (incident("non_finite", onset=300, seen=300, grad_norm_before=0.3, grad_norm_at=0.3, learning_rate_before=1e-2,
+                  nonfinite_learning_rate=1.0), run(schedulers=[]), "learning_rate_broken", "strong"),
+        (incident("divergence", learning_rate_before=1e-5, learning_rate_at=-1e-4), run(), "learning_rate_broken",
+         "strong"),
+        # The gradient arrives and is 0: the optimizer does own the parameters.
+        (incident("no_update", update_ratio_at=0.0, grad_norm_at=0.0), run(), "gradients_zero", "strong"),
+        (incident("no_update", update_ratio_at=0.0, grad_norm_at=0.0), run(precision="float16"), "float16_underflow",
+         "strong"),
+        (incident("no_update", layers=3.0, update_ratio_at=1e-3), run(), "updates_lost_in_rounding", "some"),
+        (incident("plateau", early_loss=1.4, update_ratio_at=2e-3, grad_norm_at=0.2, **STEADY), run(),
+         "data_teaches_nothing", "some"),
+        (incident("plateau", early_loss=1.4, update_ratio_at=2e-7, learning_rate_earlier=2e-8, learning_rate_at=4e-8),
+         run(), "warm_up_too_long", "strong"),
+        (incident("plateau", early_loss=1.4, update_ratio_at=0.3, **STEADY), run(), "learning_rate_too_high", "strong"),
+        (incident("update_ratio", update_ratio_before=5e-2, update_ratio_at=0.5, **STEADY), run(),
+         "learning_rate_too_high", "strong"),
+        (incident("update_ratio", update_ratio_before=2e-2, update_ratio_at=3e-2, **STEADY), run("SGD", momentum=0.99),
+         "learning_rate_too_high", "some"),
+        (incident("update_ratio", update_ratio_before=4e-3, update_ratio_at=1e-5, grad_norm_before=0.6,
+                  grad_norm_at=0.1, **STEADY), run("SGD"), "vanishing_gradient", "some"),
+    ],
+)  # fmt: skip
+def test_the_first_hypothesis_is_the_one_that_real_trainings_had(
+    report: IncidentReport, description: RunDescription, cause: str, support: str
+) -> None:
+    told = first(report, description)
+    assert (told.cause, told.support) == (cause, support)
+
+
+def test_no_cause_is_told_that_the_numbers_speak_against() -> None:
+    frozen = incident("no_update", update_ratio_before=2e-3, update_ratio_at=0.0)
+    assert "second_moment_stuck" not in said(frozen, run(betas=[0.9, 0.999]))
+    faded = incident("update_ratio", update_ratio_before=4e-3, update_ratio_at=1e-5, **STEADY)
+    assert "learning_rate_too_low" not in said(faded, run())
+    moving = incident("plateau", early_loss=1.4, update_ratio_at=2e-3, **STEADY)
+    assert "learning_rate_too_low" not in said(moving, run())
+    # A warm-up that has ended, and a rate that only falls, are not too long.
+    for earlier in (1e-3, 2e-3):
+        ended = incident("plateau", early_loss=1.4, learning_rate_earlier=earlier, learning_rate_at=1e-3)
+        assert "warm_up_too_long" not in said(ended, run())
+
+
+def test_a_run_that_fails_in_its_first_steps_still_wants_its_warm_up() -> None:
+    told = first(incident("divergence", onset=40, seen=60, **STEADY), run(schedulers=[]))
+    assert (told.cause, told.support) == ("warm_up_missing", "strong")

@@ -179,6 +179,20 @@ def something_is_trained(set_up: SetUp, description: RunDescription) -> Advice |
     )
 
 
+def what_is_trainable_is_trained(set_up: SetUp, description: RunDescription) -> Advice | None:
+    """A head that was replaced after the optimizer was made keeps its random weights."""
+    names = set_up.unowned_parameters
+    if not names:
+        return None
+    more = ", …" if len(names) > 3 else ""
+    return Advice(
+        setting="parameters",
+        weight="warning",
+        statement=f"No optimizer owns these trainable parameters: {', '.join(names[:3])}{more}; they will not change.",
+        remedy="Make the optimizer after the model is complete, or set requires_grad=False on what is to stay.",
+    )
+
+
 def there_is_a_way_back(set_up: SetUp, description: RunDescription) -> Advice | None:
     """Without checkpoints nothing can be rolled back."""
     if description.mode != "act" or description.checkpoint_every is not None:
@@ -247,6 +261,7 @@ CHECKS: tuple[Check, ...] = (
     clipping_limit_is_usual,
     schedule_is_stepped_once_per_update,
     something_is_trained,
+    what_is_trainable_is_trained,
     there_is_a_way_back,
 )
 """Every check, in the order in which equals are told."""

@@ -59,6 +59,8 @@ class SetUp:
     """Types of the parameters: ``float32``, ``bfloat16``, ``float16``."""
     parameters: int | None = None
     trainable_parameters: int | None = None
+    unowned_parameters: tuple[str, ...] = ()
+    """The first names of trainable parameters that no optimizer owns."""
     task: Task | None = None
     total_steps: int | None = None
     is_clipped: bool | None = None
@@ -88,6 +90,7 @@ class SetUp:
             precisions=_words(config.get("parameter_types")) or (),
             parameters=_whole(config.get("parameters")),
             trainable_parameters=_whole(config.get("trainable_parameters")),
+            unowned_parameters=_words(config.get("unowned_parameters")) or (),
             task=task or next((one for one in get_args(Task) if one == tagged), None),
             total_steps=description.total_steps,
             is_clipped=is_clipped if isinstance(is_clipped, bool) else None,

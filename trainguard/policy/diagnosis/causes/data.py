@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from trainguard.policy.diagnosis.causes.step_size import LEARNS, TOO_LARGE
 from trainguard.policy.diagnosis.symptoms import Symptoms, known
 from trainguard.wire import Hypothesis
 
@@ -48,11 +49,16 @@ def nothing_to_learn(symptoms: Symptoms) -> Hypothesis | None:
     early = symptoms.number("early_loss")
     if symptoms.kind != "plateau" or early is None:
         return None
+    ratio = symptoms.number("update_ratio_at")
+    moves = ratio is not None and LEARNS <= ratio <= TOO_LARGE
     return Hypothesis(
         cause="data_teaches_nothing",
-        support="weak",
+        support="some" if moves else "weak",
         statement="Inputs and labels do not belong together, or every batch is the same.",
-        evidence=(f"The loss has hardly left its early level of {early:.4g}.",),
+        evidence=known(
+            f"The loss has hardly left its early level of {early:.4g}.",
+            f"The parameters do move: an update is {ratio:.2g} of them." if moves else "",
+        ),
         next_step=(
             "Train on one fixed batch: a healthy loop drives its loss to 0. Then compare two batches of the loader, "
             "and read ten samples beside their labels."

@@ -35,12 +35,18 @@ def loss_scale_underflows(symptoms: Symptoms) -> Hypothesis | None:
     collapsed = symptoms.kind == "loss_scale_collapse"
     if not collapsed and not symptoms.set_up.is_half_precision:
         return None
+    is_gone = symptoms.number("grad_norm_at") == 0 and "float16" in symptoms.set_up.precisions
     return Hypothesis(
         cause="float16_underflow",
-        support="strong" if collapsed else "some" if symptoms.set_up.scaler is None else "weak",
+        support="strong"
+        if collapsed or (is_gone and symptoms.set_up.scaler is None)
+        else "some"
+        if symptoms.set_up.scaler is None
+        else "weak",
         statement="Gradients are too small for float16 and become zero.",
         evidence=known(
             symptoms.change("loss_scale", "The loss scale"),
+            "The parameters themselves are float16, and the gradient norm is 0." if is_gone else "",
             "No loss scaling was attached." if symptoms.set_up.scaler is None else "",
         ),
         next_step="Use bfloat16, or a GradScaler whose scale stays above about 128; look for the layer whose gradient "

@@ -14,6 +14,10 @@ EXPLODED = 10.0
 """Times its healthy norm from where on a gradient has exploded and not only grown."""
 HARDLY = 2.0
 """Times the former rate, below which a rising rate (a warm-up) explains no explosion."""
+SCRAMBLES = 0.1
+"""Size of an update over its parameters that leaves little of them after ten steps."""
+LEARNS = 0.2 * HEALTHY_UPDATE
+"""The same, from where on parameters plainly move: if nothing is learnt, the rate is not too low."""
 STEADY = 1.05
 LEAST_WARM_UP = 100
 """Steps; the shortest warm-up that is usual."""
@@ -43,13 +47,20 @@ def rate_was_raised(symptoms: Symptoms) -> Hypothesis | None:
 
 def rate_is_not_a_step(symptoms: Symptoms) -> Hypothesis | None:
     """A rate of zero, a negative one, or one that does not follow its schedule."""
-    if symptoms.kind != "learning_rate":
+    rate = symptoms.number("learning_rate_at")
+    is_none = symptoms.number("nonfinite_learning_rate") is not None
+    breaks = symptoms.is_instability and (is_none or (rate is not None and rate < 0))
+    if symptoms.kind != "learning_rate" and not breaks:
         return None
     return Hypothesis(
         cause="learning_rate_broken",
         support="strong",
         statement="The learning rate is not what was announced, or is no usable step size.",
-        evidence=known(symptoms.incident.summary, symptoms.change("learning_rate", "The applied rate")),
+        evidence=known(
+            symptoms.incident.summary,
+            "The applied rate is no number." if is_none else symptoms.change("learning_rate", "The applied rate"),
+            f"The applied rate is {rate:.3g}." if breaks and not is_none else "",
+        ),
         next_step=(
             "Check that scheduler.step() runs once per optimizer step and on this optimizer, that its total number "
             "of steps is right, and that nothing else writes param_groups[...]['lr']."
@@ -84,14 +95,18 @@ def warm_up_is_missing(symptoms: Symptoms) -> Hypothesis | None:
     if symptoms.set_up.schedulers is None and not symptoms.set_up.is_adaptive:
         return None
     no_schedule = symptoms.set_up.schedulers == ()
+    growth = symptoms.growth("learning_rate")
+    is_first = symptoms.incident.onset_step < LEAST_WARM_UP
     # Whoever warms up has a rising rate here; a single bad step before is no example of health either.
-    at_once = symptoms.incident.onset_step < LEAST_WARM_UP and (symptoms.growth("learning_rate") or 1.0) <= STEADY
+    at_once = is_first and (growth or 1.0) <= STEADY
+    # It bore the full rate for longer than a warm-up takes.
+    is_used_to_it = not is_first and growth is not None and growth <= STEADY
     evidence = [f"It began at step {symptoms.incident.onset_step}, in the run's first stretch."]
     if no_schedule:
         evidence.append("No scheduler was attached, so the first steps were made at the full rate.")
     return Hypothesis(
         cause="warm_up_missing",
-        support="strong" if at_once else "some" if no_schedule else "weak",
+        support="strong" if at_once else "some" if no_schedule and not is_used_to_it else "weak",
         statement="There is no warm-up, or it is too short.",
         evidence=tuple(evidence),
         next_step="Raise the rate linearly from near 0 over the first 1 to 5 % of the steps (at least 100).",
@@ -99,9 +114,9 @@ def warm_up_is_missing(symptoms: Symptoms) -> Hypothesis | None:
 
 
 def rate_is_too_high(symptoms: Symptoms) -> Hypothesis | None:
-    """The commonest cause of all."""
+    """The commonest cause of all. Far too high from the start, it leaves a loss that is flat."""
     if not symptoms.is_instability or symptoms.rate_was_raised:
-        return None
+        return _steps_are_too_large(symptoms)
     evidence = []
     ratio = symptoms.number("update_ratio_before")
     if ratio is not None and ratio > TOO_LARGE:
@@ -117,6 +132,26 @@ def rate_is_too_high(symptoms: Symptoms) -> Hypothesis | None:
         statement="The learning rate is too high for this stage of the training.",
         evidence=tuple(evidence),
         next_step="Roll back to before the onset and go on at a half to a tenth of the rate.",
+    )
+
+
+def _steps_are_too_large(symptoms: Symptoms) -> Hypothesis | None:
+    is_flat = symptoms.kind == "plateau" and symptoms.number("early_loss") is not None
+    ratio = symptoms.number("update_ratio_at")
+    if not (is_flat or symptoms.kind == "update_ratio") or ratio is None or ratio <= TOO_LARGE:
+        return None
+    momentum = max((group.momentum or 0.0 for group in symptoms.set_up.groups), default=0.0)
+    return Hypothesis(
+        cause="learning_rate_too_high",
+        support="strong" if ratio >= SCRAMBLES else "some",
+        statement="The learning rate, or the momentum, is too high: each step undoes what the one before has learnt.",
+        evidence=known(
+            f"An update is {ratio:.2g} of its parameter; {HEALTHY_UPDATE} is usual.",
+            symptoms.change("update_ratio", "The update/parameter ratio"),
+            f"Momentum is {momentum:g}; 0.9 is usual." if momentum > 0.9 else "",
+        ),
+        next_step="Lower the rate to a tenth (momentum to 0.9 first, where it is higher) and start from before the "
+        "onset; units that died under such steps do not come back.",
     )
 
 
@@ -172,7 +207,12 @@ def rate_is_too_low(symptoms: Symptoms) -> Hypothesis | None:
     from_start = symptoms.number("early_loss") is not None
     evidence = []
     ratio = _update_ratio(symptoms)
-    is_small = ratio is not None and ratio < TOO_SMALL
+    is_small = ratio is not None and 0 < ratio < TOO_SMALL
+    shrunk, rate_change = symptoms.growth("update_ratio"), symptoms.growth("learning_rate")
+    if shrunk is not None and rate_change is not None and shrunk < 0.1 * rate_change:
+        return None  # the steps became small under the same rate
+    if symptoms.kind == "plateau" and ratio is not None and ratio >= LEARNS:
+        return None
     if is_small:
         evidence.append(f"An update is {ratio:.2g} of its parameter; {HEALTHY_UPDATE} is usual.")
     rate, published = symptoms.set_up.highest_rate, rate_range(symptoms.set_up)
@@ -193,13 +233,20 @@ def rate_is_too_low(symptoms: Symptoms) -> Hypothesis | None:
 def warm_up_is_too_long(symptoms: Symptoms) -> Hypothesis | None:
     """Flat from the start while the rate is still on its way up."""
     growth = symptoms.growth("learning_rate")
+    earlier, now = symptoms.number("learning_rate_earlier"), symptoms.number("learning_rate_at")
+    if growth is None and earlier is not None and now is not None and earlier > 0:
+        growth = now / earlier
     if symptoms.kind != "plateau" or symptoms.number("early_loss") is None or growth is None or growth <= 1.02:
         return None
+    ratio = _update_ratio(symptoms)
     return Hypothesis(
         cause="warm_up_too_long",
-        support="some",
+        support="strong" if ratio is not None and ratio < TOO_SMALL else "some",
         statement="The warm-up is still going on: the rate is yet too small for anything to be learnt.",
-        evidence=known(symptoms.change("learning_rate", "The applied rate")),
+        evidence=known(
+            symptoms.change("learning_rate", "The applied rate"),
+            f"The applied rate is still rising: from {earlier:.3g} to {now:.3g} of late." if earlier and now else "",
+        ),
         next_step="Compare the warm-up's length with the run's (1 to 5 % is usual), and count it in optimizer steps, "
         "not in micro-batches or samples.",
     )

@@ -5,6 +5,9 @@ from __future__ import annotations
 from trainguard.policy.diagnosis.symptoms import Symptoms, known
 from trainguard.wire import Hypothesis
 
+FADED = 0.3
+"""Times its healthy norm, below which a gradient explains steps that have become small."""
+
 
 def parameters_do_not_move(symptoms: Symptoms) -> Hypothesis | None:
     """The optimizer does not own them, or they were frozen by mistake."""
@@ -13,9 +16,11 @@ def parameters_do_not_move(symptoms: Symptoms) -> Hypothesis | None:
     still = ratio == 0.0
     if symptoms.kind != "no_update" and not (symptoms.kind == "plateau" and (frozen or still)):
         return None
+    # Frozen parameters have no gradient at all; one of exactly 0 has come to them, or some do move.
+    is_elsewhere = not frozen and (symptoms.number("grad_norm_at") == 0 or _is_of_some_layers(symptoms))
     return Hypothesis(
         cause="parameters_do_not_move",
-        support="strong",
+        support="some" if is_elsewhere else "strong",
         statement="The parameters do not change: the optimizer does not own them, or they are frozen.",
         evidence=known(
             symptoms.incident.summary if symptoms.kind == "no_update" else "",
@@ -27,6 +32,28 @@ def parameters_do_not_move(symptoms: Symptoms) -> Hypothesis | None:
             "loss.backward() reaches the parameters (no detach, no no_grad), and that optimizer.step() runs."
         ),
     )
+
+
+def updates_are_lost(symptoms: Symptoms) -> Hypothesis | None:
+    """Some layers have a gradient and stand still while others move: what they are changed by is rounded to nothing."""
+    if symptoms.kind != "no_update" or not _is_of_some_layers(symptoms):
+        return None
+    return Hypothesis(
+        cause="updates_lost_in_rounding",
+        support="some",
+        statement="The updates of these layers are too small for the precision of their weights, or their group's rate "
+        "is 0.",
+        evidence=known(symptoms.incident.summary),
+        next_step=(
+            "Look at these layers' gradients: where they are millions of times smaller than the others', add residual "
+            "connections or normalisation, or correct the initialisation. Keep weights in float32; check the rate of "
+            "their parameter group, and that nothing writes them back."
+        ),
+    )
+
+
+def _is_of_some_layers(symptoms: Symptoms) -> bool:
+    return symptoms.number("layers") is not None and (symptoms.number("update_ratio_at") or 0.0) > 0
 
 
 def gradients_are_zero(symptoms: Symptoms) -> Hypothesis | None:
@@ -62,7 +89,10 @@ def units_are_dead(symptoms: Symptoms) -> Hypothesis | None:
 
 def gradients_vanish(symptoms: Symptoms) -> Hypothesis | None:
     """Depth, initialisation or saturation lets nothing through."""
-    if symptoms.kind != "grad_vanishing":
+    faded = symptoms.growth("grad_norm")
+    if symptoms.kind != "grad_vanishing" and not (
+        symptoms.kind == "update_ratio" and faded is not None and faded < FADED
+    ):
         return None
     return Hypothesis(
         cause="vanishing_gradient",
@@ -78,7 +108,12 @@ def second_moments_are_stuck(symptoms: Symptoms) -> Hypothesis | None:
     """After a burst of large gradients Adam's second moment keeps the steps small for long."""
     beta2 = max((group.beta2 for group in symptoms.set_up.groups if group.beta2 is not None), default=None)
     shrunk = symptoms.growth("update_ratio")
-    if symptoms.kind not in ("plateau", "update_ratio", "no_update") or beta2 is None or shrunk is None or shrunk > 0.5:
+    if (
+        symptoms.kind not in ("plateau", "update_ratio", "no_update")
+        or beta2 is None
+        or shrunk is None
+        or not 0 < shrunk <= 0.5
+    ):
         return None
     return Hypothesis(
         cause="second_moment_stuck",
