@@ -174,6 +174,8 @@ def test_no_cause_is_told_that_the_numbers_speak_against() -> None:
     assert "learning_rate_too_low" not in said(faded, run())
     moving = incident("plateau", early_loss=1.4, update_ratio_at=2e-3, **STEADY)
     assert "learning_rate_too_low" not in said(moving, run())
+    forgotten = incident("divergence", onset=450, seen=700, learning_rate_earlier=1e-3, learning_rate_at=1e-3)
+    assert said(forgotten, run(schedulers=[]))["warm_up_missing"].support == "weak"
     # A warm-up that has ended, and a rate that only falls, are not too long.
     for earlier in (1e-3, 2e-3):
         ended = incident("plateau", early_loss=1.4, learning_rate_earlier=earlier, learning_rate_at=1e-3)

@@ -88,6 +88,15 @@ class Symptoms:
         return tuple(said)
 
     @property
+    def late_growth(self) -> float | None:
+        """How the applied rate has changed: since before the onset, or, where that is forgotten, of late."""
+        growth = self.growth("learning_rate")
+        earlier, now = self.number("learning_rate_earlier"), self.number("learning_rate_at")
+        if growth is not None or earlier is None or now is None or earlier <= 0:
+            return growth
+        return now / earlier
+
+    @property
     def rate_was_raised(self) -> bool:
         """Whether the applied rate had just been raised by half or more."""
         return (self.growth("learning_rate") or 0.0) >= 1.5

@@ -95,7 +95,7 @@ def warm_up_is_missing(symptoms: Symptoms) -> Hypothesis | None:
     if symptoms.set_up.schedulers is None and not symptoms.set_up.is_adaptive:
         return None
     no_schedule = symptoms.set_up.schedulers == ()
-    growth = symptoms.growth("learning_rate")
+    growth = symptoms.late_growth
     is_first = symptoms.incident.onset_step < LEAST_WARM_UP
     # Whoever warms up has a rising rate here; a single bad step before is no example of health either.
     at_once = is_first and (growth or 1.0) <= STEADY
@@ -232,10 +232,8 @@ def rate_is_too_low(symptoms: Symptoms) -> Hypothesis | None:
 
 def warm_up_is_too_long(symptoms: Symptoms) -> Hypothesis | None:
     """Flat from the start while the rate is still on its way up."""
-    growth = symptoms.growth("learning_rate")
+    growth = symptoms.late_growth
     earlier, now = symptoms.number("learning_rate_earlier"), symptoms.number("learning_rate_at")
-    if growth is None and earlier is not None and now is not None and earlier > 0:
-        growth = now / earlier
     if symptoms.kind != "plateau" or symptoms.number("early_loss") is None or growth is None or growth <= 1.02:
         return None
     ratio = _update_ratio(symptoms)
