@@ -183,8 +183,9 @@ def _it_differs(runs: list[RerunOutcome], difference: float) -> str:
         )
     return (
         f"The same step gave different numbers (losses {losses}; gradients differ by {difference:.2g} of their size): "
-        "more than rounding does. Suspect the hardware (test another machine, read its ECC errors), a race, or memory "
-        "that was never filled."
+        "more than rounding does. See first that the function takes the same batch each time, none anew from the "
+        "loader, and draws from no random stream of its own. Suspect the hardware then (test "
+        "another machine, read its ECC errors), a race, or memory that was never filled."
     )
 
 

@@ -137,6 +137,19 @@ def test_a_step_that_differs_is_the_machine(scene: Scene, size: float, word: str
     assert size / 10 < report.difference < 1.1 * size
 
 
+def test_a_function_that_takes_another_batch_each_time_is_thought_of_before_the_hardware(scene: Scene) -> None:
+    inputs, targets = scene.batch
+    batches = iter([(inputs, targets), (inputs * 1.5, targets), (inputs * 2, targets)])
+
+    def anew() -> Tensor:
+        scene.batch = next(batches)
+        return scene.step()
+
+    report = scene.test(anew)
+    assert report.verdict == "differs"
+    assert report.sentence.index("takes the same batch each time") < report.sentence.index("Suspect the hardware")
+
+
 def test_dropout_is_drawn_again_the_same(scene: Scene) -> None:
     assert len({run.checksum for run in scene.hook.rerun_test(scene.step, times=4).runs}) == 1
 
