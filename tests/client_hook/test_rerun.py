@@ -139,7 +139,7 @@ def test_a_step_that_differs_is_the_machine(scene: Scene, size: float, word: str
 
 def test_a_function_that_takes_another_batch_each_time_is_thought_of_before_the_hardware(scene: Scene) -> None:
     inputs, targets = scene.batch
-    batches = iter([(inputs, targets), (inputs * 1.5, targets), (inputs * 2, targets)])
+    batches = iter([(inputs, targets), (inputs, -targets), (inputs, 2 * targets)])
 
     def anew() -> Tensor:
         scene.batch = next(batches)
