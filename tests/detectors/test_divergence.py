@@ -199,3 +199,43 @@ def test_a_loss_that_wanders_for_longer_than_a_block_is_hardly_ever_critical(see
         stream.append(observation(step, loss=(1.1 + 2.9 * exp(-step / 300)) * (1 + 0.1 * wandering)))
 
     assert len([one for one in feed(Divergence(), stream) if one.severity == "critical"]) <= 4
+
+
+def restarted(rate_after: float, **beside: float) -> list[Observation]:
+    """A schedule that has come down; at step 400 its rate goes up, and for 150 steps the loss with it."""
+    random, stream = Random(5), []
+    for step in range(700):
+        since = step - 400
+        level = 0.1 + 1.3 * exp(-step / 60) + (0.1 * min(since / 40, exp((40 - since) / 50)) if since > 0 else 0.0)
+        rate = 0.1 * (1.02 - (step % 400) / 400) if step < 400 else rate_after
+        signals = {"loss": level * exp(random.gauss(0, 0.05)), "learning_rate": rate}
+        stream.append(observation(step, **signals, **(beside if step >= 400 else {})))
+    return stream
+
+
+def test_a_warm_restart_is_no_drift() -> None:
+    assert feed(Divergence(), restarted(0.1)) == []
+    # Without a rate nobody can know; above all that was borne, or not as the scheduler says, it is no restart.
+    unknown = [observation(one.step, loss=one.signals["loss"]) for one in restarted(0.1)]
+    assert alarms(feed(Divergence(), unknown))
+    assert alarms(feed(Divergence(), restarted(0.5)))
+    assert alarms(feed(Divergence(), restarted(0.1, announced_learning_rate=0.001)))
+
+
+def test_a_run_that_does_not_bear_its_warm_restart_is_found() -> None:
+    findings = feed(Divergence(), scaled(restarted(0.1), 404, loss=4.0))
+    assert findings[0].severity == "critical"
+    assert findings[0].step < 420
+    drifts = [changed([one], 0, loss=one.signals["loss"] + 0.002 * max(0, one.step - 440))[0] for one in restarted(0.1)]
+    assert alarms(feed(Divergence(), drifts))
+
+
+def test_a_state_of_before_restarts_were_known_is_taken() -> None:
+    detector = Divergence()
+    feed(detector, restarted(0.1)[:350])
+    memory = detector.memory()
+    rates = memory.pop("rates")
+    assert isinstance(rates, dict)
+    older = Divergence()
+    older.load_memory({**memory, "highest_rate": rates["highest"]})
+    assert older.memory()["rates"] == {**rates, "last": 0.0}

@@ -41,6 +41,9 @@ OVER_WANDER = 1.3
 RATE_JUMP = 3.0
 """Times the highest rate so far that a rate must reach in one step to be taken for the cause of what follows."""
 SETTLED_RATE = 64
+RESTART = 64
+"""Points that a run is given after a warm restart (Loshchilov and Hutter 2017), in which its loss goes up and turns."""
+SAME_RATE = 1.001
 JUMP_PATIENCE = 15
 JUMP_WATCHED = 48
 JUMP_NEWEST = 15
@@ -88,6 +91,9 @@ class Divergence(Detector):
     before must be exceeded, and a loss that has only ever risen has no level to drift from. Where a jump has spoiled a
     block, the jump is the onset.
 
+    A warm restart is no drift: where the rate jumps to what the run has borne before, and the scheduler, if there is
+    one, says the same, the trends begin anew behind it.
+
     *With a cause*: where the applied rate jumped to three times all it had ever been, one and a half bands and three
     hundredths of the level for fifteen points are enough to be critical, and the jump is the onset.
 
@@ -128,6 +134,8 @@ class Divergence(Detector):
         self._judged = 0
         self._exploded = -AFTERMATH
         self._highest_rate = 0.0
+        self._rate = 0.0
+        self._restarted = -RESTART
         self._forget_jump()
         self._begin_trends()
         self._end_excursion()
@@ -166,11 +174,20 @@ class Divergence(Detector):
         sudden = None
         if self._points or base.rebased or not base.calm:
             sudden = self._judge_excursion(watch, loss)
-        slow = self._judge_drift(watch, loss)
         caused, rate = None, watch.rate
+        if rate is not None:
+            if rate > RATE_JUMP * self._rate and self._is_warm_restart(watch, rate):
+                self._begin_trends()
+                self._restarted = self._judged
+            self._rate = rate
+        slow = self._judge_drift(watch, loss)
         if rate is not None and (rate > self._highest_rate or self._jump is not None):
             caused = self._judge_after_jump(watch, loss, rate)
         return sudden or slow or caused
+
+    def _is_warm_restart(self, watch: Watch, rate: float) -> bool:
+        """Whether the run has borne such a rate before, and no scheduler says another: the hook tells only then."""
+        return rate <= SAME_RATE * self._highest_rate and "announced_learning_rate" not in watch.signals
 
     def _judge_excursion(self, watch: Watch, loss: float) -> Finding | None:
         base = watch.loss
@@ -274,6 +291,8 @@ class Divergence(Detector):
             self._exploded = self._judged
         if not -LARGEST <= loss <= LARGEST:
             loss = LARGEST if loss > 0 else -LARGEST
+        if self._judged - self._restarted <= RESTART:
+            return None
         found: Finding | None = None
         for trend in self._trends:
             opened = trend.opened
@@ -367,7 +386,7 @@ class Divergence(Detector):
             "early": self._early,
             "judged": self._judged,
             "exploded": self._exploded,
-            "highest_rate": self._highest_rate,
+            "rates": {"highest": self._highest_rate, "last": self._rate, "restarted": self._restarted},
             "jump": None if self._jump is None else list(self._jump),
             "after_jump": list(self._after_jump),
             "since_jump": self._since_jump,
@@ -392,7 +411,13 @@ class Divergence(Detector):
         self._early = optional_number_in(state, "early")
         self._judged = whole_in(state, "judged")
         self._exploded = whole_in(state, "exploded")
-        self._highest_rate = number_in(state, "highest_rate")
+        if "highest_rate" in state:
+            # Saved before warm restarts were known.
+            self._highest_rate, self._rate, self._restarted = number_in(state, "highest_rate"), 0.0, -RESTART
+        else:
+            rates = mapping_in(state, "rates")
+            self._highest_rate, self._rate = number_in(rates, "highest"), number_in(rates, "last")
+            self._restarted = whole_in(rates, "restarted")
         self._after_jump = deque(numbers_in(state, "after_jump"), maxlen=JUMP_NEWEST)
         self._since_jump = whole_in(state, "since_jump")
         self._jump = None
