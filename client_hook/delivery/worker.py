@@ -51,8 +51,11 @@ EXIT_SECONDS = 2.0
 SPILL_EVERY_SECONDS = 5.0
 """While the service does not answer, what a ``kill -9`` costs at most; each time the disk is waited for."""
 
-SPILL_SECONDS = 1.0
-"""What `close` gives the disk beyond its time, where a service kept it waiting to the end."""
+LEAVE_SECONDS = 1.0
+"""What `close` gives the thread beyond its time to leave what it is in, and to write its spool.
+
+An interpreter that ends under a thread in compiled code (pydantic's) aborts: a training that went well exits with -6.
+"""
 
 HEAD = frozenset({"wire_version", "run_id", "sender", "sequence", "sent_at", "attempt", "revision", "state"})
 """The fields of an envelope that belong to none of its messages."""
@@ -245,9 +248,10 @@ class Worker:
         elif self._thread is not None:
             self._thread.join(timeout)
             self._over.set()  # where it still waits for an answer, this is its last attempt
-            if self._spool is not None and self._transport is not None and self._thread.is_alive():
-                self._transport.interrupt()
-                self._thread.join(SPILL_SECONDS)
+            if self._thread.is_alive():
+                if self._transport is not None:
+                    self._transport.interrupt()
+                self._thread.join(LEAVE_SECONDS)
 
     def after_fork_in_child(self) -> None:
         """The thread stayed behind, and run and connection belong to the parent: do nothing from now on."""

@@ -41,6 +41,12 @@ more, and the look itself holds everybody up: 50,000 took up to a tenth of a sec
 """
 
 
+SWITCH_SECONDS = 0.001
+"""How long the thread that reads requests may keep the interpreter while the one that records them has its database's
+answer in hand (Python's own: 5 ms). A transaction waits for some ten answers.
+"""
+
+
 class Serving(uvicorn.Server):
     """Ends the streams of events when it is asked to stop: a drain would wait for them in vain."""
 
@@ -125,6 +131,7 @@ def _serve(app: FastAPI, listener: socket.socket) -> None:
     # would hold up whoever waits for a receipt by a tenth of a second.
     gc.freeze()
     gc.set_threshold(*COLLECT_AFTER)
+    sys.setswitchinterval(SWITCH_SECONDS)
     try:
         Serving(config, app.state.service.feed).run(sockets=[listener])
     except KeyboardInterrupt:

@@ -119,3 +119,21 @@ def test_a_service_that_hangs_holds_no_interpreter_at_its_exit() -> None:
             began = time.monotonic()
             assert process.wait(30) == 0
             assert time.monotonic() - began < 20  # 2 s of patience, not a minute; the rest is a busy machine
+
+
+LEAVING_BUSY = """
+b.worker.wake()
+while b.worker.status.envelopes_sent < 1:
+    time.sleep(0.001)
+b.observe(*range(3, 7000))
+b.worker.wake()
+time.sleep(0.02)
+b.worker.close(0)
+sys.exit(b.worker.is_alive)
+"""
+
+
+def test_a_worker_that_is_busy_when_its_time_is_up_ends_before_the_interpreter_does() -> None:
+    """One that is in compiled code when the interpreter ends would make it abort, after a training that went well."""
+    with serving() as service:
+        run(LEAVING_BUSY, service.url)
