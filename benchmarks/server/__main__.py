@@ -130,6 +130,7 @@ def _throughput(place: Place, size: Size) -> dict[str, Any]:
     for kind in ("sqlite", "postgresql"):
         address = getattr(place, kind)()
         cluster = place.cluster if kind == "postgresql" else None
+        os.sync()  # what the one before left to be written is not to be waited for by the next
         with serving(address, place.log) as service:
             told[kind] = throughput.run(
                 service, address, postgres=cluster, seconds=size.seconds, runs=size.runs, envelopes=size.envelopes
@@ -146,6 +147,7 @@ def _compiled(place: Place, size: Size) -> dict[str, Any]:
     for kind in ("sqlite", "postgresql"):
         address = getattr(place, kind)()
         cluster = place.cluster if kind == "postgresql" else None
+        os.sync()  # what the one before left to be written is not to be waited for by the next
         with serving(address, place.log, PYTHONPATH=str(COMPILED)) as service:
             told[kind] = throughput.run(
                 service, address, postgres=cluster, seconds=size.seconds, runs=size.runs, envelopes=size.envelopes
