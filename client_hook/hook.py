@@ -422,7 +422,8 @@ class TrainingHook:
     def close(self, timeout: float = 10.0) -> None:
         """Let go of the training; what is not yet delivered is sent within ``timeout`` seconds.
 
-        A checkpoint that is being written to disk is waited for first, ten minutes at most.
+        A checkpoint that is being written to disk is waited for first, ten minutes at most. A delivery thread that is
+        still busy at the end of the time is given a second more.
         """
         self._close("finished", timeout)
 

@@ -235,6 +235,7 @@ class Worker:
     def close(self, timeout: float) -> None:
         """Judge and deliver what remains, the run's last state included, and end; within ``timeout`` seconds.
 
+        A thread that is still busy then is given `LEAVE_SECONDS` to leave off, and what it waits for is cut off.
         A service that was known to be out of reach is tried once more only.
         """
         if self._is_inert or self._is_closing:

@@ -12,6 +12,9 @@ from uuid import UUID
 from monitor_server.api.problems import refused_field
 from monitor_server.storage.runs import SortKey
 
+MOST_CURSOR = 1200
+"""Characters of a cursor of runs: a name of 200 characters, four bytes each, and a run's id, in base64."""
+
 
 def run_cursor(key: float | str, run_id: UUID) -> str:
     """The cursor after a run, in the order of ``key``.
@@ -30,9 +33,10 @@ def read_run_cursor(word: str, sort: SortKey) -> tuple[float | str, UUID]:
         if sort == "name":
             if not isinstance(key, str):
                 raise _refused()
+            key.encode()  # half a surrogate pair is no text: no database takes it
             return key, run_id
         moment = float(key)
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, OverflowError):
         raise _refused() from None
     if isinstance(key, str) or not math.isfinite(moment):
         raise _refused()
@@ -72,7 +76,7 @@ def read_entry_cursor(word: str) -> int:
 
 
 def _word(parts: list[float | int | str]) -> str:
-    return base64.urlsafe_b64encode(json.dumps(parts).encode()).decode().rstrip("=")
+    return base64.urlsafe_b64encode(json.dumps(parts, ensure_ascii=False).encode()).decode().rstrip("=")
 
 
 def _parts(word: str) -> list[Any]:

@@ -8,7 +8,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Response
 
 from monitor_server.answers import RunDetail, RunPage
-from monitor_server.api.cursors import read_run_cursor, run_cursor
+from monitor_server.api.cursors import MOST_CURSOR, read_run_cursor, run_cursor
 from monitor_server.api.service import PREFIX, Reading, answer
 from monitor_server.api.summaries import detail, summaries
 from monitor_server.storage import runs
@@ -40,7 +40,7 @@ def list_runs(
         Literal["descending", "ascending"], Query(description="The latest first, or last.")
     ] = "descending",
     cursor: Annotated[
-        str | None, Query(description="`next` of the page before, of the same order.", max_length=600)
+        str | None, Query(description="`next` of the page before, of the same order.", max_length=MOST_CURSOR)
     ] = None,
     loss_points: Annotated[int, Query(ge=0, le=200, description="Points of recent loss per run.")] = 0,
 ) -> Response:

@@ -40,7 +40,6 @@ thousand rows in hand until its commit; to look through them again and again too
 more, and the look itself holds everybody up: 50,000 took up to a tenth of a second, and 15,000 take some 20 ms.
 """
 
-
 SWITCH_SECONDS = 0.001
 """How long the thread that reads requests may keep the interpreter while the one that records them has its database's
 answer in hand (Python's own: 5 ms). A transaction waits for some ten answers.

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import math
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -44,6 +47,11 @@ async def test_pages_meet_without_gap_or_overlap_even_where_runs_registered_at_o
     assert sorted(seen) == [str(number) for number in range(7)]
 
 
+def forged(key: object) -> str:
+    """A cursor of runs as the service would make it, had it such a key."""
+    return base64.urlsafe_b64encode(json.dumps([key, str(UUID(int=5))]).encode()).decode().rstrip("=")
+
+
 @pytest.mark.parametrize(
     ("query", "field"),
     [
@@ -55,6 +63,8 @@ async def test_pages_meet_without_gap_or_overlap_even_where_runs_registered_at_o
         ("cursor=zzzz", "cursor"),
         ("cursor=W10", "cursor"),
         ("cursor=WzFlOTk5LCAiYSJd", "cursor"),
+        (f"cursor={forged(10**320)}", "cursor"),
+        (f"sort=name&cursor={forged(chr(0xD800))}", "cursor"),
         ("loss_points=1000", "loss_points"),
     ],
 )

@@ -50,6 +50,20 @@ async def test_runs_are_sorted_and_paged_both_ways(door: Door, three: list[Train
     problem(await door.client.get("/api/v1/runs", params={"cursor": page["next"]}), 422, "invalid_request")
 
 
+async def test_names_of_any_alphabet_are_paged(door: Door) -> None:
+    told = sorted(200 * letter for letter in ("é", "ж", "試", "🚀"))
+    for name in told:
+        await door.register(Trainer(run=name))
+    seen, cursor = [], None
+    for _ in told:
+        page = await door.read(
+            "/runs", limit=1, sort="name", order="ascending", **({"cursor": cursor} if cursor else {})
+        )
+        seen += [one["run"] for one in page["runs"]]
+        cursor = page["next"]
+    assert (sorted(seen), cursor) == (told, None)
+
+
 async def test_runs_are_found_by_the_tags_of_trainers_and_people(door: Door, three: list[Trainer]) -> None:
     assert await names(door, tag="task=cnn") == ["c"]
     assert await names(door, tag="task") == ["a", "c"]
