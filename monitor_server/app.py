@@ -55,7 +55,7 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.time) ->
         exception_handlers=dict(api.HANDLERS),
         separate_input_output_schemas=False,
     )
-    app.state.service = api.Service(settings, database, ingest, telemetry, feed, keeper, clock)
+    app.state.service = api.Service(settings, database, ingest, telemetry, feed, keeper, clock, api.Readiness(database))
     for router in api.ROUTERS:
         # `include_router` would make every route a second time, at the first request, and have each path looked for
         # in one router after the other.

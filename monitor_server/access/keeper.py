@@ -106,10 +106,14 @@ class Keeper:
         return self._is_any
 
     async def recognise(self, word: str, address: str) -> Caller:
-        """The bearer of a token. Raises `NotSignedIn`, and `TooManyRequests` after too many wrong ones."""
-        if not await self._failures.is_free(address):
-            raise TooManyRequests("too many wrong tokens came from your address; wait a minute")
+        """The bearer of a token. Raises `NotSignedIn`, and `TooManyRequests` after too many wrong ones.
+
+        A token that was good before is good still, whatever else comes from its address: one trainer with a wrong
+        token must not lock out a whole cluster behind one router.
+        """
         told = read_word(word)
+        if not self._is_familiar(told) and not await self._failures.is_free(address):
+            raise TooManyRequests("too many wrong tokens came from your address; wait a minute")
         row = await self._row(told[0]) if told is not None else None
         now = self._clock()
         if not is_right(told[1] if told is not None else "", row, now) or row is None:
@@ -121,6 +125,24 @@ class Keeper:
             raise NotSignedIn(f"token {row.name!r} has expired; ask for a new one")
         await self._note_use(row, now)
         return Caller(row.name, row.token_id, widened(row.scopes), row.project)
+
+    async def is_still_welcome(self, caller: Caller) -> bool:
+        """Whether a caller that was let in would be let in again now: for answers that last.
+
+        Raises `DatabaseUnavailable` where nobody can tell.
+        """
+        if caller.token_id is None:
+            return not await self.is_needed()
+        row = await self._row(caller.token_id)
+        return row is not None and row.state(self._clock()) == "active"
+
+    def _is_familiar(self, told: tuple[str, str] | None) -> bool:
+        """Whether the database said of this very token that it is good, be it a while ago."""
+        if told is None:
+            return False
+        with self._lock:
+            known = self._rows.get(told[0])
+        return known is not None and is_right(told[1], known.row, self._clock())
 
     def forget(self) -> None:
         """Ask the database again: a token was made, rotated or revoked in this very process."""

@@ -29,6 +29,7 @@ from monitor_server.api import (
 from monitor_server.api.known_hosts import KnownHosts
 from monitor_server.api.openapi import document
 from monitor_server.api.problems import HANDLERS
+from monitor_server.api.readiness import Readiness
 from monitor_server.api.request_ids import RequestIds
 from monitor_server.api.service import PREFIX, Service
 
@@ -54,4 +55,4 @@ ROUTERS = (
     health.router,
 )
 
-__all__ = ["HANDLERS", "PREFIX", "ROUTERS", "KnownHosts", "RequestIds", "Service", "document"]
+__all__ = ["HANDLERS", "PREFIX", "ROUTERS", "KnownHosts", "Readiness", "RequestIds", "Service", "document"]

@@ -75,7 +75,8 @@ def remove_run(run_id: UUID, service: Administering) -> Response:
 def _change(service: Service, run_id: UUID, change: AnnotationChange, if_match: str) -> RunAnnotation:
     now = service.clock()
     with service.database.write() as connection:
-        run = service.visible(connection, run_id)
+        # Behind the run's lock, so that of two who read the same state only one may change it.
+        run = service.locked(connection, run_id)
         known = _known(connection, run_id)
         refuse_stale(_told(known), if_match)
         archived_at = known.archived_at
@@ -89,7 +90,7 @@ def _change(service: Service, run_id: UUID, change: AnnotationChange, if_match: 
             changed_at=now,
             changed_by=service.caller.signed(""),
         )
-        annotate(connection, run, changed)
+        annotate(connection, run, changed, token_id=service.caller.token_id)
     return _told(changed)
 
 

@@ -41,7 +41,7 @@ class Approval(WireModel):
 
 @router.get("/runs/{run_id}/commands", response_model=Commands)
 def list_commands(run_id: UUID, service: Reading, limit: Limit = 1000) -> Response:
-    """Commands with what became of them."""
+    """The latest commands with what became of them, in the order of issue."""
     with service.reading(run_id) as (connection, _):
         stored = commands.of_run(connection, run_id, limit)
     found = [RecordedCommand(**dict(one.command), state=one.state, settled_at=one.settled_at) for one in stored]

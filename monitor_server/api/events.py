@@ -68,6 +68,7 @@ async def follow(
         project=service.only(project),
         kinds=tuple(kind or ()),
         progress_of=frozenset((*(progress or ()), *([] if run_id is None else [run_id]))),
+        is_welcome=lambda: service.keeper.is_still_welcome(service.caller),
     )
     headers = {"cache-control": "no-cache", "x-accel-buffering": "no"}
     return EventSourceResponse(watch.stream(last_seen or last_event_id), headers=headers)

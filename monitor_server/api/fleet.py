@@ -6,68 +6,14 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
+from monitor_server.answers import Fleet, IncidentTally, Project, Projects
 from monitor_server.api.service import PREFIX, Reading, answer
 from monitor_server.storage import fleet, runs
-from trainguard.wire import WireModel
 
 router = APIRouter(prefix=PREFIX, tags=["fleet"])
 
 MOST_INCIDENTS = 20_000
 """Counted at most, the latest: about a second's work."""
-
-
-class Project(WireModel):
-    """A project, its runs, and how many of them may still say something."""
-
-    project: str
-    runs: int
-    living: int
-
-
-class Projects(WireModel):
-    """By name."""
-
-    projects: list[Project]
-
-
-class IncidentTally(WireModel):
-    """Incidents of one kind and one likeliest cause ("" where none is known).
-
-    ``seconds_lost`` is each run's steps lost by its own latest time for a step.
-    """
-
-    kind: str
-    cause: str
-    runs: int
-    incidents: int
-    living: int
-    recovered: int
-    """Resolved after a remedy."""
-    healed: int
-    """Resolved without one."""
-    escalated: int
-    steps_lost: int
-    seconds_lost: float
-
-
-class Fleet(WireModel):
-    """What went wrong how often, what it cost, and what was kept.
-
-    ``steps_saved`` are the steps in force that rescued runs have made beyond the place where each failed for the
-    first time: what would have been trained on a spoilt model, or not at all, as long as nobody had noticed.
-    """
-
-    runs: dict[str, int]
-    """By state."""
-    tallies: list[IncidentTally]
-    """The commonest first."""
-    steps_lost: int
-    seconds_lost: float
-    runs_saved: int
-    steps_saved: int
-    seconds_saved: float
-    is_complete: bool
-    """False where there were more incidents than are counted."""
 
 
 @router.get("/projects", response_model=Projects)

@@ -24,12 +24,13 @@ async def healthz() -> Response:
 
 @router.get("/readyz", response_model=Health)
 def readyz(service: Serving) -> Response:
-    """The database answers and has this version's schema: 503 until then."""
+    """The database answers, has this version's schema and takes what is written to it: 503 until then."""
     with service.database.read() as connection:
         try:
             require_current(connection)
         except SchemaError as error:
             raise Problem(503, "schema_not_current", str(error)) from None
+    service.readiness.require_writing()
     return answer(Health(version=__version__))
 
 

@@ -33,7 +33,7 @@ def list_attempts(run_id: UUID, service: Reading) -> Response:
 def list_findings(
     run_id: UUID, service: Reading, source: Literal["server", "trainer"] | None = None, limit: Limit = 1000
 ) -> Response:
-    """What detectors said: the service's own, and the trainer's for comparison."""
+    """What detectors said last: the service's own, and the trainer's for comparison; in order of (attempt, step)."""
     with service.reading(run_id) as (connection, _):
         stored = reports.findings_of(connection, run_id, source=source, limit=limit)
     found = [RecordedFinding(**dict(one.finding), source=one.source, recorded_at=one.recorded_at) for one in stored]
@@ -42,7 +42,7 @@ def list_findings(
 
 @router.get("/runs/{run_id}/evaluations", response_model=Evaluations)
 def list_evaluations(run_id: UUID, service: Reading, limit: Limit = 1000) -> Response:
-    """What evaluations measured."""
+    """What the latest evaluations measured, in order of (attempt, step)."""
     with service.reading(run_id) as (connection, _):
         return answer(Evaluations(evaluations=reports.evaluations_of(connection, run_id, limit)))
 
@@ -57,7 +57,7 @@ def list_checkpoints(run_id: UUID, service: Reading, removed: bool = False, limi
 
 @router.get("/runs/{run_id}/decisions", response_model=Decisions)
 def list_decisions(run_id: UUID, service: Reading, incident_id: UUID | None = None, limit: Limit = 1000) -> Response:
-    """What was decided, each with its reason, also where it was "nothing, because …"."""
+    """What was decided last, in the order of time, each with its reason, also where it was "nothing, because …"."""
     with service.reading(run_id) as (connection, _):
         found = incidents.decisions_of(connection, run_id, incident_id=incident_id, limit=limit)
     return answer(Decisions(decisions=found))
@@ -65,6 +65,6 @@ def list_decisions(run_id: UUID, service: Reading, incident_id: UUID | None = No
 
 @router.get("/runs/{run_id}/acknowledgements", response_model=Acknowledgements)
 def list_acknowledgements(run_id: UUID, service: Reading, limit: Limit = 1000) -> Response:
-    """The trainer's answers to commands."""
+    """The trainer's latest answers to commands, in the order of time."""
     with service.reading(run_id) as (connection, _):
         return answer(Acknowledgements(acknowledgements=reports.acknowledgements_of(connection, run_id, limit)))

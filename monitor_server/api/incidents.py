@@ -92,9 +92,15 @@ async def acknowledge_incident(incident_id: UUID, request: Request, service: Com
     """Say that somebody has seen it. The first one stays."""
     word = await read_model(request, Word, "invalid_word", service.settings)
 
-    def do(connection: Connection, _: StoredIncident) -> None:
+    def do(connection: Connection, found: StoredIncident) -> None:
         acknowledge(
-            connection, incident_id, by=service.caller.signed(word.by), now=service.clock(), comment=word.comment
+            connection,
+            found.run_id,
+            incident_id,
+            by=service.caller.signed(word.by),
+            now=service.clock(),
+            comment=word.comment,
+            token_id=service.caller.token_id,
         )
 
     return await run_in_threadpool(_done, service, incident_id, do)
@@ -105,9 +111,15 @@ async def comment_on_incident(incident_id: UUID, request: Request, service: Comm
     """Add a comment."""
     word = await read_model(request, Comment, "invalid_word", service.settings)
 
-    def do(connection: Connection, _: StoredIncident) -> None:
+    def do(connection: Connection, found: StoredIncident) -> None:
         comment_on(
-            connection, incident_id, by=service.caller.signed(word.by), now=service.clock(), comment=word.comment
+            connection,
+            found.run_id,
+            incident_id,
+            by=service.caller.signed(word.by),
+            now=service.clock(),
+            comment=word.comment,
+            token_id=service.caller.token_id,
         )
 
     return await run_in_threadpool(_done, service, incident_id, do)
@@ -163,9 +175,10 @@ async def resolve_incident(incident_id: UUID, request: Request, service: Command
     """Close it by hand. If the trouble goes on, it opens a new one."""
     word = await read_model(request, Word, "invalid_word", service.settings)
 
-    def do(connection: Connection, _: StoredIncident) -> None:
+    def do(connection: Connection, found: StoredIncident) -> None:
         resolve(
             connection,
+            found.run_id,
             incident_id,
             by=service.caller.signed(word.by),
             now=service.clock(),
@@ -191,8 +204,8 @@ def _detail(service: Service, incident_id: UUID) -> IncidentDetail:
 
 
 def _visible(service: Service, connection: Connection, incident_id: UUID) -> StoredIncident:
-    found = incidents.find(connection, incident_id)
-    if found is None or not service.caller.may_see(found.project):
+    found = incidents.find(connection, incident_id, project=service.caller.project)
+    if found is None:
         raise UnknownIncident(incident_id)
     return found
 

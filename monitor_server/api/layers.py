@@ -7,31 +7,14 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Response
 
+from monitor_server.answers import LayerLooks, Layers
 from monitor_server.api.observations import FromStep, ToStep
 from monitor_server.api.service import PREFIX, Reading, answer
 from monitor_server.storage import layers
-from trainguard.wire import SignalValue, WireModel
 
 router = APIRouter(prefix=PREFIX, tags=["observations"])
 
 LayerSignal = Literal["grad_norm", "param_norm", "update_ratio", "zero_grads"]
-
-
-class LayerLooks(WireModel):
-    """Looks at every layer in one attempt: ``values[i][j]`` is layer *j* at ``steps[i]``, null where it had none."""
-
-    attempt: int
-    steps: list[int]
-    values: list[list[SignalValue | None]]
-
-
-class Layers(WireModel):
-    """``layers`` in the order in which the model first named them."""
-
-    run_id: UUID
-    signal: str
-    layers: list[str]
-    attempts: list[LayerLooks]
 
 
 @router.get("/runs/{run_id}/layers", response_model=Layers)

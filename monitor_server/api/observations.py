@@ -24,6 +24,9 @@ from trainguard.wire.base import Attempt, Step
 
 router = APIRouter(prefix=PREFIX, tags=["observations"])
 
+MOST_NAMED = 50
+"""Signals of its own that a run is told to have, where it was asked for another."""
+
 AttemptQuery = Annotated[Attempt | None, Query(description="Only this attempt.")]
 FromStep = Annotated[Step | None, Query(description="From this step on.")]
 ToStep = Annotated[Step | None, Query(description="To this step, inclusive.")]
@@ -41,14 +44,18 @@ def chart(
 ) -> Response:
     """The smallest, largest and mean value of every signal, over buckets of neighbouring steps.
 
-    A range of at most ``points`` steps comes back step by step. Signals without a column of their own are in the rows.
+    A range of at most ``points`` steps comes back step by step. Besides the standard signals, whatever the run sends
+    may be asked for.
     """
     names = list(dict.fromkeys(name.strip() for name in signals.split(",") if name.strip()))
-    for name in names:
-        if name not in STANDARD_SIGNALS:
-            message = f"{name!r} cannot be drawn; known are {', '.join(STANDARD_SIGNALS)}"
-            raise refused_field(422, "invalid_request", "signals", message)
     with service.reading(run_id) as (connection, _):
+        others = [name for name in names if name not in STANDARD_SIGNALS]
+        known = buckets.other_names(connection, run_id) if others else set()
+        for name in others:
+            if name not in known:
+                told = ", ".join((*STANDARD_SIGNALS, *sorted(known)[:MOST_NAMED]))
+                message = f"{name!r} is nothing that this run measures; known are {told}"
+                raise refused_field(422, "invalid_request", "signals", message)
         found = buckets.read(
             connection,
             run_id,
@@ -58,8 +65,8 @@ def chart(
             from_step=from_step,
             to_step=to_step,
         )
-    told = [_of_attempt(columns) for columns in found]
-    return answer(ObservationBuckets(run_id=run_id, attempts=told))
+    attempts = [_of_attempt(columns) for columns in found]
+    return answer(ObservationBuckets(run_id=run_id, attempts=attempts))
 
 
 @router.get("/runs/{run_id}/observations/rows", response_model=ObservationRows)

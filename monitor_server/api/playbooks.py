@@ -47,7 +47,7 @@ async def check_playbook(request: Request, service: Reading) -> Response:
     return answer(CheckedPlaybook(name=playbook.name, words=list(tell_playbook(playbook)), document=_whole(playbook)))
 
 
-@router.get("/playbooks/{project}", response_model=ProjectPlaybook)
+@router.get("/playbooks/{project:path}", response_model=ProjectPlaybook)
 def show_playbook(
     project: ProjectPath, service: Reading, if_none_match: Annotated[str, Header(max_length=1000)] = ""
 ) -> Response:
@@ -60,7 +60,7 @@ def show_playbook(
 
 
 @router.put(
-    "/playbooks/{project}",
+    "/playbooks/{project:path}",
     response_model=ProjectPlaybook,
     responses=PRECONDITION,
     openapi_extra=takes(PlaybookDocument),
@@ -80,7 +80,7 @@ async def put_playbook(
     return tagged(await run_in_threadpool(_put, service, project, _whole(playbook), if_match))
 
 
-@router.delete("/playbooks/{project}", status_code=204, response_class=Response)
+@router.delete("/playbooks/{project:path}", status_code=204, response_class=Response)
 def remove_playbook(project: ProjectPath, service: Administering) -> Response:
     """Let the project's runs go by the default playbook again."""
     service.only(project)
@@ -96,7 +96,7 @@ def remove_playbook(project: ProjectPath, service: Administering) -> Response:
 def _put(service: Service, project: str, document: dict[str, Any], if_match: str) -> ProjectPlaybook:
     caller = service.caller
     with service.database.write() as connection:
-        known = playbooks.load(connection, project)
+        known = playbooks.load(connection, project, locked=True)
         if if_match:
             if known is None:
                 raise _unknown(project)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from uuid import uuid4
 
 from starlette.datastructures import MutableHeaders
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bound_contextvars
+
+from monitor_server.api.problems import problem_of
+
+logger = logging.getLogger(__name__)
 
 HEADER = "x-request-id"
 _GIVEN = re.compile(rb"[A-Za-z0-9._-]{1,64}")
@@ -29,10 +35,22 @@ class RequestIds:
         request_id = given.decode() if _GIVEN.fullmatch(given) else uuid4().hex
         run = _RUN.search(scope["path"])
 
+        has_begun = False
+
         async def send_with_id(message: Message) -> None:
+            nonlocal has_begun
             if message["type"] == "http.response.start":
+                has_begun = True
                 MutableHeaders(scope=message)[HEADER] = request_id
             await send(message)
 
         with bound_contextvars(request_id=request_id, **({"run_id": run[1]} if run else {})):
-            await self._app(scope, receive, send_with_id)
+            try:
+                await self._app(scope, receive, send_with_id)
+            except Exception as error:
+                if has_begun:
+                    raise
+                # Here and not in Starlette's outermost layer: that answers without an id, logs where the id is known
+                # no more, and then raises, which costs the connection and every request that waits on it.
+                logger.exception("a request failed")
+                await problem_of(Request(scope), error).response()(scope, receive, send_with_id)

@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 
 from monitor_server.access import Caller, Forbidden, Keeper, Scope
 from monitor_server.access.caller import ANYBODY
+from monitor_server.api.readiness import Readiness
 from monitor_server.live import EventFeed
 from monitor_server.pipeline import Ingest, UnknownRun
 from monitor_server.settings import Settings
@@ -36,6 +37,7 @@ class Service:
     feed: EventFeed
     keeper: Keeper
     clock: Callable[[], float]
+    readiness: Readiness
     caller: Caller = ANYBODY
     """Who is asking: set for every request by `Reading` and its siblings."""
 
@@ -48,6 +50,13 @@ class Service:
     def visible(self, connection: Connection, run_id: UUID) -> RunRow:
         """The run's row. Raises `UnknownRun`, also where it is none of the caller's business."""
         row = runs.load(connection, run_id)
+        if row is None or not self.caller.may_see(row.project):
+            raise UnknownRun(run_id)
+        return row
+
+    def locked(self, connection: Connection, run_id: UUID) -> RunRow:
+        """The run's row, locked until the transaction ends. Raises as `visible` does."""
+        row = runs.lock(connection, [run_id]).get(run_id)
         if row is None or not self.caller.may_see(row.project):
             raise UnknownRun(run_id)
         return row

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from sqlalchemy import Connection
@@ -18,17 +17,20 @@ from monitor_server.storage import commands, incidents, remarks, reports, silenc
 from monitor_server.storage.incidents import StoredIncident
 from monitor_server.storage.reports import StoredFinding
 from trainguard.policy.incident import family_of
+from trainguard.wire.finding import KINDS
 
 MOST = 10_000
-"""Findings, commands and acknowledgements of a run that are looked through."""
+"""Findings of an incident, and commands and acknowledgements of its run, that are looked through."""
+LATEST = 1e12
+"""Seconds since 1970 (UTC): later than anything."""
 
 
 def recorded(connection: Connection, found: Sequence[StoredIncident]) -> list[RecordedIncident]:
     """Incidents as they are told, with who has seen them."""
-    seen = remarks.acknowledged(connection, [one.incident.incident_id for one in found])
+    seen = remarks.acknowledged(connection, [(one.run_id, one.incident.incident_id) for one in found])
     told = []
     for one in found:
-        remark = seen.get(one.incident.incident_id)
+        remark = seen.get((one.run_id, one.incident.incident_id))
         told.append(
             RecordedIncident(
                 **dict(one.incident),
@@ -85,18 +87,15 @@ def detail_of(connection: Connection, found: StoredIncident, now: float) -> Inci
 def _findings(connection: Connection, found: StoredIncident) -> list[StoredFinding]:
     """Findings bear no incident's id: those of its family from its onset on, as many as had joined it."""
     incident = found.incident
-    source = reports.findings_of(
-        connection, found.run_id, source="server" if found.brain == "server" else "trainer", limit=MOST
+    # The service's own clock wrote both; a trainer's clock may be another.
+    is_own = found.brain == "server"
+    return reports.findings_about(
+        connection,
+        found.run_id,
+        source="server" if is_own else "trainer",
+        kinds=[kind for kind in KINDS if family_of(kind) == family_of(incident.kind)],
+        from_step=incident.onset_step,
+        recorded_from=incident.opened_at if is_own else 0.0,
+        recorded_to=incident.closed_at if is_own and incident.closed_at is not None else LATEST,
+        limit=min(incident.findings, MOST) or MOST,
     )
-    family = family_of(incident.kind)
-    mine = [
-        one
-        for one in source
-        if family_of(one.finding.kind) == family
-        and one.finding.severity != "info"
-        and one.finding.step >= incident.onset_step
-        # The service's own clock wrote both; a trainer's clock may be another.
-        and (found.brain == "local" or incident.opened_at <= one.recorded_at <= (incident.closed_at or math.inf))
-    ]
-    mine.sort(key=lambda one: (one.recorded_at, one.finding.attempt, one.finding.step))
-    return mine[: incident.findings] if incident.findings else mine

@@ -86,7 +86,7 @@ def revoke_token(token_id: str, service: Administering) -> Response:
     """Never let it in again. Other processes of the service hear of it within seconds."""
     service.require_every_project()
     with service.database.write() as connection:
-        row = _known(tokens.load(connection, token_id), token_id)
+        row = _known(tokens.load(connection, token_id, locked=True), token_id)
         by = service.caller.signed("")
         revoke(connection, row, now=service.clock(), by=by, by_token=service.caller.token_id)
     service.keeper.forget()
@@ -96,7 +96,7 @@ def revoke_token(token_id: str, service: Administering) -> Response:
 def _rotate(service: Service, token_id: str, grace_seconds: float) -> MadeToken:
     now = service.clock()
     with service.database.write() as connection:
-        row = _known(tokens.load(connection, token_id), token_id)
+        row = _known(tokens.load(connection, token_id, locked=True), token_id)
         if row.revoked_at is not None:
             raise Problem(409, "token_revoked", f"token {row.name!r} was revoked; make a new one")
         made = renew_token(row, now=now, grace_seconds=grace_seconds)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -51,6 +51,7 @@ class Watch:
         project: str | None,
         kinds: tuple[str, ...],
         progress_of: frozenset[UUID],
+        is_welcome: Callable[[], Awaitable[bool]],
     ) -> None:
         self._database = database
         self._feed = feed
@@ -59,9 +60,13 @@ class Watch:
         self._project = project
         self._kinds = kinds
         self._progress_of = progress_of
+        self._is_welcome = is_welcome
 
     async def stream(self, last_event_id: str) -> AsyncIterator[bytes]:
-        """The stream, from behind ``last_event_id`` (empty: from now on) until the client or the service leaves."""
+        """The stream, from behind ``last_event_id`` (empty: from now on), until somebody leaves.
+
+        That is the client or the service; or the client's token is revoked, or expires.
+        """
         loop = asyncio.get_running_loop()
         ends_at = loop.time() + LONGEST_SECONDS
         said_at = loop.time()
@@ -71,6 +76,8 @@ class Watch:
         while not self._feed.is_closing and loop.time() < ends_at:
             look: _Look | None = None
             try:
+                if not await self._is_welcome():
+                    return
                 if place is None:
                     begun, is_whole = await run_in_threadpool(self._begin, last_event_id)
                     place = begun

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, TypeVar, Union
+from urllib.parse import quote
 from uuid import UUID
 
 from pydantic import BaseModel
@@ -15,28 +16,42 @@ from typing_extensions import Self
 
 from monitor_server.answers import (
     Acknowledgements,
+    AdviceOnRun,
     Attempts,
+    Audit,
+    AuditEntry,
+    CheckedPlaybook,
     Checkpoints,
     Commands,
     Decisions,
+    Evaluations,
     Findings,
+    Fleet,
     IncidentDetail,
     Incidents,
+    Layers,
+    NewToken,
     ObservationBuckets,
+    Project,
+    ProjectPlaybook,
+    ProjectPlaybooks,
+    Projects,
     RecordedCommand,
     RecordedFinding,
     RecordedIncident,
     RecordedSilence,
+    RecordedToken,
     RunAnnotation,
     RunDetail,
     RunPage,
     RunSummary,
     Silences,
+    Tokens,
 )
 from monitor_server.client.connection import TIMEOUT_SECONDS, Connection, NotFound
 from monitor_server.client.frames import as_frame
 from monitor_server.client.live import LiveEvent, follow
-from trainguard.wire import Acknowledgement, AttemptReport, CheckpointReport, DecisionReport
+from trainguard.wire import Acknowledgement, AttemptReport, CheckpointReport, DecisionReport, Evaluation
 
 DEFAULT_SERVER = "http://127.0.0.1:8321"
 PAGE = 500
@@ -129,6 +144,18 @@ class Client:
     def delete(self, run: Run) -> None:
         """Delete a run that has ended, with everything that belongs to it."""
         self._connection.request("DELETE", f"runs/{self._id(run)}")
+
+    def advice(self, run: Run, *, task: str | None = None) -> AdviceOnRun:
+        """The run's set-up checked against published ranges, warnings first; ``task`` says whose ranges apply."""
+        return self._get(AdviceOnRun, f"runs/{self._id(run)}/advice", {"task": task})
+
+    def projects(self) -> list[Project]:
+        """Every project with how many runs it has, by name."""
+        return self._get(Projects, "projects").projects
+
+    def fleet(self, *, project: str | None = None, seconds: float | None = None) -> Fleet:
+        """What went wrong how often over all runs, what it cost and what was kept; of the last ``seconds``."""
+        return self._get(Fleet, "fleet", {"project": project, "seconds": seconds})
 
     # numbers
 
@@ -237,6 +264,19 @@ class Client:
                 file.write(piece)
         return target
 
+    def layers(
+        self,
+        run: Run,
+        signal: Literal["grad_norm", "param_norm", "update_ratio", "zero_grads"] = "grad_norm",
+        *,
+        from_step: int | None = None,
+        to_step: int | None = None,
+        points: int = 120,
+    ) -> Layers:
+        """One signal of every layer over at most ``points`` steps per attempt."""
+        query = {"signal": signal, "from_step": from_step, "to_step": to_step, "points": points}
+        return self._get(Layers, f"runs/{self._id(run)}/layers", query)
+
     # what happened
 
     def incidents(
@@ -262,12 +302,16 @@ class Client:
         """One incident and everything about it."""
         return self._get(IncidentDetail, f"incidents/{incident_id}")
 
+    def evaluations(self, run: Run, *, limit: int = 1000) -> list[Evaluation]:
+        """What the latest evaluations measured, in order of (attempt, step)."""
+        return self._get(Evaluations, f"runs/{self._id(run)}/evaluations", {"limit": limit}).evaluations
+
     def findings(self, run: Run, *, limit: int = 1000) -> list[RecordedFinding]:
-        """What detectors said, in order of (attempt, step)."""
+        """What detectors said last, in order of (attempt, step)."""
         return self._get(Findings, f"runs/{self._id(run)}/findings", {"limit": limit}).findings
 
     def decisions(self, run: Run, *, limit: int = 1000) -> list[DecisionReport]:
-        """What was decided, each with its reason, in the order of time."""
+        """What was decided last, each with its reason, in the order of time."""
         return self._get(Decisions, f"runs/{self._id(run)}/decisions", {"limit": limit}).decisions
 
     def attempts(self, run: Run) -> list[AttemptReport]:
@@ -280,7 +324,7 @@ class Client:
         return self._get(Checkpoints, f"runs/{self._id(run)}/checkpoints", query).checkpoints
 
     def commands(self, run: Run, *, limit: int = 1000) -> list[RecordedCommand]:
-        """What was ordered, and what became of it."""
+        """What was ordered last, and what became of it."""
         return self._get(Commands, f"runs/{self._id(run)}/commands", {"limit": limit}).commands
 
     def answers(self, run: Run, *, limit: int = 1000) -> list[Acknowledgement]:
@@ -321,9 +365,12 @@ class Client:
         """Close it by hand."""
         return self._say(incident_id, "resolve", comment, by)
 
-    def silences(self) -> list[RecordedSilence]:
-        """The silences in force."""
-        return self._get(Silences, "silences").silences
+    def silences(
+        self, *, run: Run | None = None, project: str | None = None, ended: bool = False
+    ) -> list[RecordedSilence]:
+        """The silences in force, and with ``ended`` those that have ended; of a run or a project where it is given."""
+        query = {"run_id": None if run is None else self._id(run), "project": project, "ended": ended or None}
+        return self._get(Silences, "silences", query).silences
 
     def silence(
         self,
@@ -349,6 +396,84 @@ class Client:
     def lift(self, silence_id: str | UUID) -> None:
         """End a silence."""
         self._connection.request("DELETE", f"silences/{silence_id}")
+
+    # playbooks
+
+    def playbooks(self) -> list[ProjectPlaybook]:
+        """The playbooks of all projects that have one."""
+        return self._get(ProjectPlaybooks, "playbooks").playbooks
+
+    def playbook(self, project: str) -> ProjectPlaybook:
+        """A project's playbook. Raises `NotFound` where its runs go by the default."""
+        return self._get(ProjectPlaybook, _playbook(project))
+
+    def check_playbook(self, document: Mapping[str, Any]) -> CheckedPlaybook:
+        """What a playbook would do, in plain words; raises `Refused` with what is wrong. Nothing is stored."""
+        return self._send(CheckedPlaybook, "POST", "playbooks/check", document)
+
+    def set_playbook(self, project: str, document: Mapping[str, Any]) -> ProjectPlaybook:
+        """Let the project's runs go by this playbook from their next trouble on."""
+        return self._send(ProjectPlaybook, "PUT", _playbook(project), document)
+
+    def remove_playbook(self, project: str) -> None:
+        """Let the project's runs go by the default again."""
+        self._connection.request("DELETE", _playbook(project))
+
+    # access
+
+    def tokens(self) -> list[RecordedToken]:
+        """Every token with its state and last use, never with its secret."""
+        return self._get(Tokens, "tokens").tokens
+
+    def create_token(
+        self,
+        name: str,
+        scopes: Sequence[Literal["ingest", "read", "command", "admin"]],
+        *,
+        project: str | None = None,
+        seconds: float | None = None,
+    ) -> NewToken:
+        """Make a token; its secret is in this answer, and never again in any other."""
+        body = {"name": name, "scopes": list(scopes), "project": project, "seconds": seconds}
+        return self._send(NewToken, "POST", "tokens", body)
+
+    def rotate_token(self, token_id: str, *, grace_seconds: float | None = None) -> NewToken:
+        """Give a token a new secret; the former one is good for ``grace_seconds`` more (the service's default)."""
+        return self._send(
+            NewToken, "POST", f"tokens/{quote(token_id, safe='')}/rotate", {"grace_seconds": grace_seconds}
+        )
+
+    def revoke_token(self, token_id: str) -> None:
+        """Never let it in again."""
+        self._connection.request("DELETE", f"tokens/{quote(token_id, safe='')}")
+
+    def audit(
+        self,
+        *,
+        run: Run | None = None,
+        project: str | None = None,
+        actor_kind: Literal["person", "policy", "local"] | None = None,
+        limit: int | None = 1000,
+    ) -> list[AuditEntry]:
+        """What people and policies did, the latest first; all of it with ``limit=None``. It outlives the runs."""
+        query = {
+            "run_id": None if run is None else self._id(run),
+            "project": project,
+            "actor_kind": actor_kind,
+        }
+        found: list[AuditEntry] = []
+        cursor: str | None = None
+        while True:
+            wanted = PAGE if limit is None else min(PAGE, limit - len(found))
+            if wanted <= 0:
+                return found
+            page = self._get(Audit, "audit", {**query, "limit": wanted, "cursor": cursor})
+            found += page.entries
+            cursor = page.next
+            if cursor is None:
+                return found
+
+    # live
 
     def events(
         self,
@@ -390,3 +515,8 @@ class Client:
     def _send(self, model: type[_Answer], method: str, path: str, body: Mapping[str, Any]) -> _Answer:
         told = {name: value for name, value in body.items() if value is not None}
         return model.model_validate(self._connection.request(method, path, body=told))
+
+
+def _playbook(project: str) -> str:
+    # A project's name may hold a slash.
+    return f"playbooks/{quote(project, safe='')}"

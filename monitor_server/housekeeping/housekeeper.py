@@ -60,7 +60,8 @@ class Housekeeper:
             return
         for chore in self._chores:
             now = self._clock()
-            if now - self._done_at.get(chore.name, float("-inf")) < chore.every_seconds:
+            # A clock that was set back is no reason to wait until it has caught up.
+            if 0.0 <= now - self._done_at.get(chore.name, float("-inf")) < chore.every_seconds:
                 continue
             try:
                 done = self._do(chore, now)

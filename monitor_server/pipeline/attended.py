@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from uuid import UUID, uuid4
 
 from sqlalchemy import Connection
@@ -15,33 +16,60 @@ from monitor_server.storage.remarks import Remark
 from trainguard.policy import PolicyMemory
 
 
-def acknowledge(connection: Connection, incident_id: UUID, *, by: str, now: float, comment: str = "") -> Remark:
+def acknowledge(
+    connection: Connection,
+    run_id: UUID,
+    incident_id: UUID,
+    *,
+    by: str,
+    now: float,
+    comment: str = "",
+    token_id: str | None = None,
+) -> Remark:
     """Say that somebody has seen it. The first one stays; a second one is answered with the first.
 
     Raises `UnknownIncident`.
     """
-    run, _ = _locked(connection, incident_id)
-    known = remarks.acknowledged(connection, [incident_id]).get(incident_id)
+    run, _ = _locked(connection, run_id, incident_id)
+    known = remarks.acknowledged(connection, [(run_id, incident_id)]).get((run_id, incident_id))
     if known is not None:
         return known
+    _write_down(connection, run, "acknowledge", incident_id, {"comment": comment}, by, token_id, now)
     return _say(connection, run, Remark(run.run_id, incident_id, uuid4(), "acknowledged", now, by, comment), now)
 
 
-def comment_on(connection: Connection, incident_id: UUID, *, by: str, now: float, comment: str) -> Remark:
+def comment_on(
+    connection: Connection,
+    run_id: UUID,
+    incident_id: UUID,
+    *,
+    by: str,
+    now: float,
+    comment: str,
+    token_id: str | None = None,
+) -> Remark:
     """Add a comment. Raises `UnknownIncident`."""
-    run, _ = _locked(connection, incident_id)
+    run, _ = _locked(connection, run_id, incident_id)
+    _write_down(connection, run, "comment", incident_id, {"comment": comment}, by, token_id, now)
     return _say(connection, run, Remark(run.run_id, incident_id, uuid4(), "comment", now, by, comment), now)
 
 
 def resolve(
-    connection: Connection, incident_id: UUID, *, by: str, now: float, comment: str = "", token_id: str | None = None
+    connection: Connection,
+    run_id: UUID,
+    incident_id: UUID,
+    *,
+    by: str,
+    now: float,
+    comment: str = "",
+    token_id: str | None = None,
 ) -> Remark:
     """Close an incident by hand: the policy does nothing more about it, and the same trouble opens a new one.
 
     Raises `UnknownIncident`, and `IncidentRefused` where it is closed already, where a command is on its way, or
     where a trainer's own brain keeps it and is alive to end it.
     """
-    run, stored = _locked(connection, incident_id)
+    run, stored = _locked(connection, run_id, incident_id)
     report = stored.incident
     if report.state == "resolved":
         raise IncidentRefused("incident_id", f"it is resolved already: {report.outcome or report.summary}")
@@ -59,31 +87,42 @@ def resolve(
     incidents.save(connection, run.run_id, [resolved], stored.brain)
     _follow_in_memory(connection, run, incident_id, changed)
     events.add(connection, [of_incident(run, resolved, now, brain=stored.brain)])
+    document = {"reason": comment, "former_state": report.state}
+    _write_down(connection, run, "resolve", incident_id, document, by, token_id, now)
+    return _say(connection, run, Remark(run.run_id, incident_id, uuid4(), "resolved", now, by, comment), now)
+
+
+def _locked(connection: Connection, run_id: UUID, incident_id: UUID) -> tuple[RunRow, StoredIncident]:
+    run = runs.lock(connection, [run_id]).get(run_id)
+    # Read behind the lock: what it was before, an envelope may have changed meanwhile.
+    found = incidents.find(connection, incident_id, run_id=run_id)
+    if run is None or found is None:
+        raise UnknownIncident(incident_id)
+    return run, found
+
+
+def _write_down(
+    connection: Connection,
+    run: RunRow,
+    action: str,
+    incident_id: UUID,
+    document: Mapping[str, object],
+    by: str,
+    token_id: str | None,
+    now: float,
+) -> None:
     entry = Entry(
         done_at=now,
         actor_kind="person",
         actor=by,
         token_id=token_id,
-        action="resolve",
+        action=action,
         project=run.project,
         run_id=run.run_id,
         target=str(incident_id),
-        document={"reason": comment, "former_state": report.state},
+        document=document,
     )
     audit.add(connection, [entry])
-    return _say(connection, run, Remark(run.run_id, incident_id, uuid4(), "resolved", now, by, comment), now)
-
-
-def _locked(connection: Connection, incident_id: UUID) -> tuple[RunRow, StoredIncident]:
-    found = incidents.find(connection, incident_id)
-    if found is None:
-        raise UnknownIncident(incident_id)
-    run = runs.lock(connection, [found.run_id]).get(found.run_id)
-    # Read again: what it was before the lock, an envelope may have changed meanwhile.
-    found = incidents.find(connection, incident_id)
-    if run is None or found is None:
-        raise UnknownIncident(incident_id)
-    return run, found
 
 
 def _say(connection: Connection, run: RunRow, remark: Remark, now: float) -> Remark:

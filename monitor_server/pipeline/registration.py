@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from pydantic import ValidationError
 from sqlalchemy import Connection
 
@@ -15,6 +17,7 @@ from trainguard.wire import RunDescription
 def register_run(connection: Connection, description: RunDescription, now: float) -> tuple[RunRow, bool]:
     """Add the run, or renew the description of a known one; the row, and whether it is new.
 
+    A run that was put away is fetched back.
     Raises `DescriptionRefused` for a playbook that makes no sense: said now, not at the first incident.
     """
     if description.playbook is not None:
@@ -29,4 +32,8 @@ def register_run(connection: Connection, description: RunDescription, now: float
     notes.index_tags(connection, row.run_id, {**description.tags, **(said.tags if said else {})})
     if is_new:
         events.add(connection, [of_run(row, now)])
+    elif said is not None and said.archived_at is not None:
+        # What trains again is not put away any more: its trouble must not be where nobody looks.
+        notes.save(connection, replace(said, archived_at=None))
+        events.add(connection, [of_run(row, now, tags=said.tags, notes=said.notes, archived_at=None)])
     return row, is_new

@@ -10,15 +10,19 @@ from uuid import UUID
 
 from sqlalchemy import Connection, and_, case, func, select
 
-from monitor_server.storage.rollups import WIDTHS
+from monitor_server.storage.rollups import WIDTHS, Summary
 from monitor_server.storage.tables import SIGNAL_BITS, attempts, observations, rollups, runs
 
 READ_AS_THEY_ARE = 1024
 """Steps of an attempt that are not worth the search for roll-ups: each width is a question of its own."""
 MOST_NUMBERS = 131_072
 """Rows times columns that a chart reads: some 50 ms. Where its points ask for more, it has fewer and wider buckets."""
+_LOOKED_AT = 64
+"""Rows of each width that are looked at for the names of signals: ten times those that the next width leaves out."""
 _COLUMNS_BESIDE = 2
 """What a row costs besides its signals, in columns."""
+_DOCUMENT = 14
+"""What the signals without a column of their own cost, in columns: they are read as JSON and summed up here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +79,7 @@ _Piece = Sequence[Any]
 last step and how many there are, and of each signal: minimum, maximum, mean, count, NaNs."""
 _PLACE, _FIRST, _LAST, _COUNT, _SIGNALS = range(5)
 _PARTS = 5
+_UNMEASURED = (None, None, None, 0, 0)
 
 
 def read(
@@ -89,25 +94,50 @@ def read(
 ) -> list[Columns]:
     """At most about ``points`` buckets per attempt over the steps asked for, in order of the attempts.
 
-    ``signals`` are names of `SIGNAL_BITS`.
+    ``signals`` are names of `SIGNAL_BITS`, or any others that the run sends.
     """
+    columns = [name for name in signals if name in SIGNAL_BITS]
+    others = [name for name in signals if name not in SIGNAL_BITS]
     extents = _extents(connection, run_id, attempt, from_step, to_step)
     if not extents:
         return []
     low = min(one.first_step for one in extents)
     high = max(one.last_step for one in extents)
     width = max(1, math.ceil((high - low + 1) / points))
-    level = _level(width, len(signals), extents)
+    level = _level(width, len(columns) + (_DOCUMENT if others else 0), extents)
     if level >= 0:
         # A bucket of a chart is a whole number of roll-ups, and stays where it is when the run goes on.
         width = math.ceil(width / WIDTHS[level]) * WIDTHS[level]
         low = 0
     told: list[Columns] = []
     for one in extents:
-        chart = _Chart(connection, run_id, one.attempt, signals, low, width)
+        chart = _Chart(connection, run_id, one.attempt, columns, others, low, width)
         is_long = one.is_thinned or one.steps > READ_AS_THEY_ARE
         told.append(chart.columns(chart.pieces(level if is_long else -1, one.first_step, one.last_step)))
     return told
+
+
+def other_names(connection: Connection, run_id: UUID) -> set[str]:
+    """The signals without a column of their own that the run sends, as far as they can be known from a few rows.
+
+    A look at the last roll-ups of every width covers all but the beginning of a very long run.
+    """
+    latest = [
+        select(rollups.c.extra)
+        .where(rollups.c.run_id == run_id, rollups.c.width == width)
+        .order_by(rollups.c.attempt.desc(), rollups.c.bucket.desc())
+        for width in WIDTHS
+    ]
+    latest.append(
+        select(observations.c.extra)
+        .where(observations.c.run_id == run_id)
+        .order_by(observations.c.attempt.desc(), observations.c.step.desc())
+    )
+    found: set[str] = set()
+    for statement in latest:
+        for (document,) in connection.execute(statement.limit(_LOOKED_AT)):
+            found.update(document or ())
+    return found
 
 
 def read_ends(
@@ -232,12 +262,20 @@ class _Chart:
     """One attempt's part of a chart."""
 
     def __init__(
-        self, connection: Connection, run_id: UUID, attempt: int, signals: Sequence[str], low: int, width: int
+        self,
+        connection: Connection,
+        run_id: UUID,
+        attempt: int,
+        signals: Sequence[str],
+        others: Sequence[str],
+        low: int,
+        width: int,
     ) -> None:
         self._connection = connection
         self._run_id = run_id
         self._attempt = attempt
         self._signals = signals
+        self._others = others
         self._low = low
         self._width = width
 
@@ -258,7 +296,7 @@ class _Chart:
         """Neighbouring buckets as a list per number: a chart has thousands of them."""
         columns = list(zip(*pieces))
         signals = {}
-        for index, name in enumerate(self._signals):
+        for index, name in enumerate((*self._signals, *self._others)):
             minimum, maximum, mean, count, nans = columns[_SIGNALS + _PARTS * index :][:_PARTS]
             # One look at the whole column is quicker than one at each: as a rule there is a number in every bucket.
             told = list(mean) if None not in mean else [_mean(one, counted) for one, counted in zip(mean, count)]
@@ -273,18 +311,24 @@ class _Chart:
             column = observations.c[name]
             nans = func.count(func.nullif(mask.bitwise_and(1 << SIGNAL_BITS[name]), 0))
             summaries += [func.min(column), func.max(column), func.avg(column), func.count(column), nans]
+        mine = (
+            observations.c.run_id == self._run_id,
+            observations.c.attempt == self._attempt,
+            step >= from_step,
+            step <= to_step,
+        )
         statement = (
             select(place, func.min(step), func.max(step), func.count(), *summaries)
-            .where(
-                observations.c.run_id == self._run_id,
-                observations.c.attempt == self._attempt,
-                step >= from_step,
-                step <= to_step,
-            )
+            .where(*mine)
             .group_by(place)
             .order_by(place)
         )
-        return list(self._connection.execute(statement).all())
+        found: list[_Piece] = list(self._connection.execute(statement).all())
+        if not self._others:
+            return found
+        rows = self._connection.execute(select(place, observations.c.extra).where(*mine).order_by(step))
+        read = ((where, name, Summary.of([float(value)])) for where, name, value in self._of_documents(rows))
+        return self._with_others(found, read)
 
     def _of_rollups(self, width: int, from_step: int, to_step: int) -> list[_Piece]:
         place = (rollups.c.bucket // (self._width // width)).label("place")
@@ -296,6 +340,16 @@ class _Chart:
             counted = func.sum(count)
             mean_of_all = func.sum(mean * count) / func.nullif(counted, 0)
             summaries += [func.min(minimum), func.max(maximum), mean_of_all, counted, func.sum(nans)]
+        mine = (
+            rollups.c.run_id == self._run_id,
+            rollups.c.attempt == self._attempt,
+            rollups.c.width == width,
+            rollups.c.bucket >= from_step // width,
+            rollups.c.bucket <= to_step // width,
+            # Not those at the ends that reach beyond.
+            rollups.c.first_step >= from_step,
+            rollups.c.last_step <= to_step,
+        )
         statement = (
             select(
                 place,
@@ -304,20 +358,37 @@ class _Chart:
                 func.sum(rollups.c.observations),
                 *summaries,
             )
-            .where(
-                rollups.c.run_id == self._run_id,
-                rollups.c.attempt == self._attempt,
-                rollups.c.width == width,
-                rollups.c.bucket >= from_step // width,
-                rollups.c.bucket <= to_step // width,
-                # Not those at the ends that reach beyond.
-                rollups.c.first_step >= from_step,
-                rollups.c.last_step <= to_step,
-            )
+            .where(*mine)
             .group_by(place)
             .order_by(place)
         )
-        return list(self._connection.execute(statement).all())
+        found: list[_Piece] = list(self._connection.execute(statement).all())
+        if not self._others:
+            return found
+        rows = self._connection.execute(select(place, rollups.c.extra).where(*mine).order_by(rollups.c.bucket))
+        read = ((where, name, Summary.read(parts)) for where, name, parts in self._of_documents(rows))
+        return self._with_others(found, read)
+
+    def _of_documents(self, rows: Iterable[Any]) -> Iterator[tuple[int, str, Any]]:
+        """Place, name and what is said of it, of the signals that rows keep in a document."""
+        for place, document in rows:
+            for name in self._others:
+                if document and name in document:
+                    yield place, name, document[name]
+
+    def _with_others(self, found: list[_Piece], read: Iterable[tuple[int, str, Summary]]) -> list[_Piece]:
+        told: dict[tuple[int, str], Summary] = {}
+        for place, name, summary in read:
+            known = told.get((place, name))
+            if known is None:
+                told[place, name] = summary
+            else:
+                known.add(summary)
+        parts = {key: summary.parts() for key, summary in told.items()}
+        return [
+            [*piece, *(part for name in self._others for part in parts.get((piece[_PLACE], name), _UNMEASURED))]
+            for piece in found
+        ]
 
 
 def _mean(mean: float | None, count: int | None) -> float | None:

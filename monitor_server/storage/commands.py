@@ -84,14 +84,15 @@ def expire(connection: Connection, now: float) -> int:
 
 
 def of_run(connection: Connection, run_id: UUID, limit: int) -> list[StoredCommand]:
-    """Every command of a run, in the order of issue."""
+    """The latest commands of a run, in the order of issue."""
     statement = (
         select(commands.c.document, commands.c.state, commands.c.settled_at)
         .where(commands.c.run_id == run_id)
-        .order_by(commands.c.issued_at, commands.c.command_id)
+        .order_by(commands.c.issued_at.desc(), commands.c.command_id.desc())
         .limit(limit)
     )
+    rows = connection.execute(statement).all()
     return [
         StoredCommand(Command.model_validate(document), state, settled_at)
-        for document, state, settled_at in connection.execute(statement)
+        for document, state, settled_at in reversed(rows)
     ]

@@ -154,6 +154,12 @@ class Database:
         with self.read() as connection:
             connection.execute(text("SELECT 1"))
 
+    def probe_writing(self) -> None:
+        """Commit something that changes nothing. Raises `DatabaseUnavailable` where nothing can be kept: a full disk,
+        a replica that only reads."""
+        with self.write() as connection:
+            connection.execute(text("UPDATE alembic_version SET version_num = version_num"))
+
     def before_close(self, leave: Callable[[], None]) -> None:
         """Call ``leave`` when the database is closed, while it can still be asked."""
         self._leavers.append(leave)
@@ -175,13 +181,17 @@ class Database:
         try:
             yield
         except (DatabaseError, InterfaceError, PoolTimeout) as error:
-            if isinstance(error, _OUR_FAULT):
+            if isinstance(error, _OUR_FAULT) and getattr(error.orig, "sqlstate", None) != _ONLY_READS:
                 raise
             raise DatabaseUnavailable(f"the database did not answer: {_first_line(error)}") from error
 
 
 _OUR_FAULT = (DataError, IntegrityError, InternalError, NotSupportedError, ProgrammingError)
 """Errors that speak of a statement; every other one speaks of the database: away, locked, full or damaged."""
+
+_ONLY_READS = "25006"
+"""PostgreSQL's word for a write where it may only read: on a replica, or where its disk is nearly full and a person
+or a hoster has locked it."""
 
 
 def _first_line(error: Exception) -> str:
@@ -192,6 +202,8 @@ def _first_line(error: Exception) -> str:
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
     # sqlite3's own transaction control begins lazily and not at all before a SELECT: switch it off, and begin below.
     connection.isolation_level = None
+    # SQLite's own knows the letters of ASCII alone: a search for "müller" would not find "MÜLLER".
+    connection.create_function("lower", 1, _lower, deterministic=True)
     cursor = connection.cursor()
     try:
         if cursor.execute("PRAGMA page_count").fetchone()[0] == 0:
@@ -206,6 +218,10 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
         cursor.execute("PRAGMA temp_store=MEMORY")
     finally:
         cursor.close()
+
+
+def _lower(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
 
 
 def _begin_sqlite(connection: Connection) -> None:

@@ -100,15 +100,25 @@ def listing(
     ]
 
 
-def find(connection: Connection, incident_id: UUID) -> StoredIncident | None:
-    """One incident by its id alone, or None."""
+def find(
+    connection: Connection, incident_id: UUID, *, run_id: UUID | None = None, project: str | None = None
+) -> StoredIncident | None:
+    """One incident by its id, or None; of one run, or of one project, where that is said.
+
+    A trainer chooses the ids of its own brain's incidents, so that two runs may have the same one: the service's own
+    comes first, then the earliest.
+    """
     statement = (
         select(incidents.c.run_id, runs.c.project, runs.c.name, incidents.c.brain, incidents.c.document)
         .join(runs, runs.c.run_id == incidents.c.run_id)
         .where(incidents.c.incident_id == incident_id)
-        .order_by(incidents.c.opened_at)
+        .order_by(incidents.c.brain.desc(), incidents.c.opened_at, incidents.c.run_id)
         .limit(1)
     )
+    if run_id is not None:
+        statement = statement.where(incidents.c.run_id == run_id)
+    if project is not None:
+        statement = statement.where(runs.c.project == project)
     row = connection.execute(statement).one_or_none()
     if row is None:
         return None
@@ -168,16 +178,17 @@ def add_decisions(connection: Connection, run_id: UUID, reports: Sequence[Decisi
 def decisions_of(
     connection: Connection, run_id: UUID, *, incident_id: UUID | None = None, limit: int = 1000
 ) -> list[DecisionReport]:
-    """Decisions in the order of time."""
+    """The latest decisions, in the order of time."""
     statement = (
         select(decisions.c.document)
         .where(decisions.c.run_id == run_id)
-        .order_by(decisions.c.decided_at, decisions.c.decision_id)
+        .order_by(decisions.c.decided_at.desc(), decisions.c.decision_id.desc())
         .limit(limit)
     )
     if incident_id is not None:
         statement = statement.where(decisions.c.incident_id == incident_id)
-    return [DecisionReport.model_validate(document) for (document,) in connection.execute(statement)]
+    rows = connection.execute(statement).all()
+    return [DecisionReport.model_validate(document) for (document,) in reversed(rows)]
 
 
 def decision(connection: Connection, run_id: UUID, decision_id: UUID) -> DecisionReport | None:

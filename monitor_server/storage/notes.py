@@ -8,11 +8,14 @@ from uuid import UUID
 
 from sqlalchemy import Connection, delete, select, tuple_
 
-from monitor_server.storage.tables import observations, run_annotations, run_tags, runs
+from monitor_server.storage.tables import findings, observations, rollups, run_annotations, run_tags, runs
 from monitor_server.storage.upsert import insert_new, insert_or_replace
 
 LONGEST_TAG_NAME = 200
 """Of a trainer's tags, which may be of any length, longer ones are not found by; an index bears no more."""
+
+_LONG = (observations, rollups, findings)
+"""Tables that may hold millions of rows of one run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +56,18 @@ def index_tags(connection: Connection, run_id: UUID, tags: Mapping[str, str]) ->
     insert_new(connection, run_tags, rows)
 
 
-def delete_observations(connection: Connection, run_id: UUID, *, limit: int) -> int:
-    """Drop some of a run's observations; how many. In pieces, so that nobody waits long for the database."""
-    some = select(observations.c.attempt, observations.c.step).where(observations.c.run_id == run_id).limit(limit)
-    keys = [tuple(row) for row in connection.execute(some)]
-    if keys:
-        first, last = min(keys), max(keys)
-        place = tuple_(observations.c.attempt, observations.c.step)
-        connection.execute(delete(observations).where(observations.c.run_id == run_id, place >= first, place <= last))
-    return len(keys)
+def delete_piece(connection: Connection, run_id: UUID, *, rows: int) -> int:
+    """Drop some rows of what a run has most of; how many. In pieces, so that nobody waits long for the database."""
+    for table in _LONG:
+        key = [column for column in table.primary_key if column.name != "run_id"]
+        some = select(*key).where(table.c.run_id == run_id).order_by(*key).limit(rows)
+        found = connection.execute(some).all()
+        if found:
+            place = tuple_(*key)
+            up_to = place <= tuple(found[-1])
+            connection.execute(delete(table).where(table.c.run_id == run_id, up_to))
+            return len(found)
+    return 0
 
 
 def delete_run(connection: Connection, run_id: UUID) -> None:

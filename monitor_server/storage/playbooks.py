@@ -22,9 +22,12 @@ class StoredPlaybook:
     document: Mapping[str, Any]
 
 
-def load(connection: Connection, project: str) -> StoredPlaybook | None:
-    """A project's playbook, or None."""
-    row = connection.execute(select(playbooks).where(playbooks.c.project == project)).mappings().one_or_none()
+def load(connection: Connection, project: str, *, locked: bool = False) -> StoredPlaybook | None:
+    """A project's playbook, or None; ``locked`` until the transaction ends, for who is about to change it."""
+    statement = select(playbooks).where(playbooks.c.project == project)
+    if locked and connection.dialect.name == "postgresql":
+        statement = statement.with_for_update()
+    row = connection.execute(statement).mappings().one_or_none()
     return None if row is None else StoredPlaybook(**row)
 
 

@@ -43,11 +43,13 @@ def of_incident(connection: Connection, run_id: UUID, incident_id: UUID) -> list
     return [Remark(**row) for row in connection.execute(statement).mappings()]
 
 
-def acknowledged(connection: Connection, incident_ids: Iterable[UUID]) -> dict[UUID, Remark]:
-    """For each of these incidents that somebody has acknowledged, who did first."""
+def acknowledged(connection: Connection, named: Iterable[tuple[UUID, UUID]]) -> dict[tuple[UUID, UUID], Remark]:
+    """For each of these (run, incident) that somebody has acknowledged, who did first."""
+    wanted = set(named)
     statement = (
         select(remarks)
-        .where(remarks.c.incident_id.in_(set(incident_ids)), remarks.c.kind == "acknowledged")
+        .where(remarks.c.incident_id.in_({incident_id for _, incident_id in wanted}), remarks.c.kind == "acknowledged")
         .order_by(remarks.c.made_at.desc(), remarks.c.remark_id)
     )
-    return {row["incident_id"]: Remark(**row) for row in connection.execute(statement).mappings()}
+    found = (Remark(**row) for row in connection.execute(statement).mappings())
+    return {(one.run_id, one.incident_id): one for one in found if (one.run_id, one.incident_id) in wanted}

@@ -45,14 +45,15 @@ def add_evaluations(connection: Connection, run_id: UUID, reports: Sequence[Eval
 
 
 def evaluations_of(connection: Connection, run_id: UUID, limit: int) -> list[Evaluation]:
-    """Evaluations in order of (attempt, step)."""
+    """The latest evaluations, in order of (attempt, step)."""
     statement = (
         select(evaluations.c.document)
         .where(evaluations.c.run_id == run_id)
-        .order_by(evaluations.c.attempt, evaluations.c.step, evaluations.c.evaluated_at)
+        .order_by(evaluations.c.attempt.desc(), evaluations.c.step.desc(), evaluations.c.evaluated_at.desc())
         .limit(limit)
     )
-    return [Evaluation.model_validate(document) for (document,) in connection.execute(statement)]
+    rows = connection.execute(statement).all()
+    return [Evaluation.model_validate(document) for (document,) in reversed(rows)]
 
 
 def add_findings(connection: Connection, run_id: UUID, reports: Sequence[Finding], source: Source, now: float) -> None:
@@ -76,15 +77,52 @@ def add_findings(connection: Connection, run_id: UUID, reports: Sequence[Finding
 
 
 def findings_of(connection: Connection, run_id: UUID, *, source: Source | None, limit: int) -> list[StoredFinding]:
-    """Findings in order of (attempt, step)."""
+    """The latest findings, in order of (attempt, step)."""
+    key = findings.c.attempt, findings.c.step, findings.c.detector, findings.c.kind, findings.c.source
     statement = (
         select(findings.c.document, findings.c.source, findings.c.recorded_at)
         .where(findings.c.run_id == run_id)
-        .order_by(findings.c.attempt, findings.c.step, findings.c.detector, findings.c.kind, findings.c.source)
+        .order_by(*(column.desc() for column in key))
         .limit(limit)
     )
     if source is not None:
         statement = statement.where(findings.c.source == source)
+    rows = connection.execute(statement).all()
+    return [
+        StoredFinding(Finding.model_validate(document), stored, recorded_at)
+        for document, stored, recorded_at in reversed(rows)
+    ]
+
+
+def findings_about(
+    connection: Connection,
+    run_id: UUID,
+    *,
+    source: Source,
+    kinds: Sequence[str],
+    from_step: int,
+    recorded_from: float,
+    recorded_to: float,
+    limit: int,
+) -> list[StoredFinding]:
+    """The first findings of these kinds, of a warning at least, in the order in which they were recorded.
+
+    Times in seconds since 1970 (UTC), both inclusive, and of the service's clock.
+    """
+    statement = (
+        select(findings.c.document, findings.c.source, findings.c.recorded_at)
+        .where(
+            findings.c.run_id == run_id,
+            findings.c.source == source,
+            findings.c.kind.in_(kinds),
+            findings.c.severity != "info",
+            findings.c.step >= from_step,
+            findings.c.recorded_at >= recorded_from,
+            findings.c.recorded_at <= recorded_to,
+        )
+        .order_by(findings.c.recorded_at, findings.c.attempt, findings.c.step)
+        .limit(limit)
+    )
     return [
         StoredFinding(Finding.model_validate(document), stored, recorded_at)
         for document, stored, recorded_at in connection.execute(statement)
@@ -141,14 +179,15 @@ def add_acknowledgements(
 
 
 def acknowledgements_of(connection: Connection, run_id: UUID, limit: int) -> list[Acknowledgement]:
-    """Acknowledgements in the order in which the trainer handled the commands."""
+    """The latest acknowledgements, in the order in which the trainer handled the commands."""
     statement = (
         select(acknowledgements.c.document)
         .where(acknowledgements.c.run_id == run_id)
-        .order_by(acknowledgements.c.handled_at, acknowledgements.c.command_id)
+        .order_by(acknowledgements.c.handled_at.desc(), acknowledgements.c.command_id.desc())
         .limit(limit)
     )
-    return [Acknowledgement.model_validate(document) for (document,) in connection.execute(statement)]
+    rows = connection.execute(statement).all()
+    return [Acknowledgement.model_validate(document) for (document,) in reversed(rows)]
 
 
 def failed_recoveries(connection: Connection, *, ended_after: float) -> dict[UUID, int]:

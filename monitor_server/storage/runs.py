@@ -110,7 +110,8 @@ def register(connection: Connection, description: RunDescription, now: float) ->
         "lr_scale": 1.0,
         "registered_at": now,
         "last_seen_at": now,
-        "version": 0,
+        # Not 0: a run that was deleted and comes back under its id must match nobody's memory of the former one.
+        "version": max(0, int(now * 1000)),
         "observations_total": 0,
         "observations_lost": 0,
         "rollbacks_total": 0,

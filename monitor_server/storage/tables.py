@@ -90,7 +90,7 @@ runs = Table(
     Column("last_seen_at", Double, nullable=False),
     Column("last_observed_at", Double),
     Column("ended_at", Double),
-    # envelopes recorded: a live memory of another number is stale
+    # rises with every envelope and every other change: a live memory of another number is stale
     Column("version", Count(), nullable=False),
     Column("observations_total", Count(), nullable=False),
     Column("observations_lost", Count(), nullable=False),

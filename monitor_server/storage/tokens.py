@@ -42,11 +42,14 @@ def add(connection: Connection, row: TokenRow) -> None:
     connection.execute(insert(tokens).values(asdict(row)))
 
 
-def load(connection: Connection, token_id: str) -> TokenRow | None:
-    """One token, or None."""
+def load(connection: Connection, token_id: str, *, locked: bool = False) -> TokenRow | None:
+    """One token, or None; ``locked`` until the transaction ends, for who is about to change it."""
     if "\x00" in token_id:
         return None
-    row = connection.execute(select(tokens).where(tokens.c.token_id == token_id)).mappings().one_or_none()
+    statement = select(tokens).where(tokens.c.token_id == token_id)
+    if locked and connection.dialect.name == "postgresql":
+        statement = statement.with_for_update()
+    row = connection.execute(statement).mappings().one_or_none()
     return None if row is None else _row(row)
 
 

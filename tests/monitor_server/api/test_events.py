@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from monitor_server.access import keeper, make_token
 from monitor_server.api import watch
 from monitor_server.settings import Settings
-from monitor_server.storage import events
+from monitor_server.storage import events, tokens
 from monitor_server.storage.events import Event
 from tests.monitor_server.running import Running
 from tests.monitor_server.service import DIVERGING, HEALTHY, Trainer
@@ -158,3 +159,25 @@ def test_a_service_that_is_asked_to_stop_does_not_wait_for_those_who_follow(runn
         assert next(stream)["event"] == "connected"
         running.server.should_exit = True
         assert list(stream) == []
+
+
+@pytest.mark.parametrize("kind", ["sqlite"])
+@pytest.mark.parametrize("way", ["revoked", "expired"])
+def test_a_stream_ends_with_its_token(start: Callable[..., Running], monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    monkeypatch.setattr(keeper, "REMEMBER_SECONDS", 0.05)
+    monkeypatch.setattr(watch, "POLL_SECONDS", 0.05)
+    running = start()
+    service = running.app.state.service
+    lifetime = 2.0 if way == "expired" else None
+    made = make_token("ada", ["read"], now=time.time(), created_by="a test", lifetime_seconds=lifetime)
+    with service.database.write() as connection:
+        tokens.add(connection, made.row)
+    service.keeper.forget()
+    running.client.headers["authorization"] = f"Bearer {made.word}"
+    with running.follow() as stream:
+        assert next(stream)["event"] == "connected"
+        if way == "revoked":
+            with service.database.write() as connection:
+                tokens.revoke(connection, made.row.token_id, time.time())
+        assert list(stream) == []
+    assert running.client.get("/runs").status_code == 401

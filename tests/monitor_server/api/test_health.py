@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import resource
 import sqlite3
 from contextlib import closing
 from functools import partial
 from pathlib import Path
 
 import pytest
+from sqlalchemy.engine import make_url
 
 from monitor_server import app
+from monitor_server.api import readiness
 from monitor_server.settings import Settings
-from monitor_server.storage import Database, schema
+from monitor_server.storage import Database, DatabaseUnavailable, schema
+from tests.monitor_server import postgres
 from tests.monitor_server.api.door import Door, opened, problem
 from tests.monitor_server.service import Clock, Trainer
 
@@ -59,3 +63,52 @@ async def test_a_locked_database_asks_trainers_to_come_back_and_takes_their_enve
             problem(await door.register(Trainer()), 503, "database_unavailable")
             assert len((await door.read("/runs"))["runs"]) == 1
         assert (await door.send(envelope)).status == "recorded"
+
+
+async def test_on_a_full_disk_it_is_not_ready_and_takes_envelopes_later(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readiness, "BELIEVED_SECONDS", 0.0)
+    await door.register(trainer := Trainer())
+    envelope = trainer.steps([1.0, 2.0])
+    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # What a disk without room does: no file of this process grows.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, most))
+    try:
+        not_ready = await door.client.get("/readyz")
+        refused = await door.post(f"/runs/{trainer.run_id}/envelopes", envelope)
+        listed = await door.client.get("/api/v1/runs")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+    problem(not_ready, 503, "database_unavailable")
+    problem(refused, 503, "database_unavailable")
+    assert len(listed.json()["runs"]) == 1, "what is there can still be read"
+    assert (await door.client.get("/readyz")).status_code == 200
+    await door.send(envelope)
+    assert (await door.read(f"/runs/{trainer.run_id}"))["observations"] == 2
+
+
+def test_a_database_that_only_reads_takes_nothing(postgres_address: str, migrated_postgres: str) -> None:
+    address = postgres.create_database(postgres_address, "only_reads", migrated_postgres)
+    name = make_url(address).database
+    database = Database(address)
+    database.probe_writing()
+    with database.write() as connection:
+        connection.exec_driver_sql(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    database.close()
+    with pytest.raises(DatabaseUnavailable, match="read-only"):
+        database.probe_writing()
+    database.ping()
+    database.close()
+
+
+def test_who_asks_often_does_not_write_often(database: Database) -> None:
+    clock = Clock()
+    asked = readiness.Readiness(database, clock=clock)
+    written = []
+    probe = database.probe_writing
+    database.probe_writing = lambda: (written.append(clock()), probe())[1]  # type: ignore[method-assign]
+    for _ in range(50):
+        asked.require_writing()
+        clock.now += 0.1
+    assert len(written) == 3

@@ -7,8 +7,11 @@ from uuid import uuid4
 
 import pytest
 
+from monitor_server.access import make_token
+from monitor_server.storage import reports, tokens
 from tests.monitor_server.api.door import Door, fields, problem
 from tests.monitor_server.service import DIVERGING, HEALTHY, Trainer
+from trainguard.wire import Command, Evaluation, Finding, IncidentReport
 
 
 async def trouble(door: Door, **description: Any) -> tuple[Trainer, dict[str, Any]]:
@@ -125,3 +128,65 @@ async def test_it_is_not_closed_under_a_command_that_is_on_its_way(door: Door) -
 async def test_nothing_is_said_on_an_incident_that_is_not_there(door: Door, verb: str) -> None:
     response = await door.post(f"/incidents/{uuid4()}/{verb}", '{"comment": "Hm."}')
     problem(response, 404, "unknown_incident")
+
+
+async def test_an_id_that_another_run_chose_too_is_one_of_the_callers_own(door: Door) -> None:
+    """A trainer's own brain makes the ids of its incidents; nothing keeps two runs from the same one."""
+    _, incident = await trouble(door)
+    path = f"/incidents/{incident['incident_id']}"
+    await door.register(other := Trainer(run="other", project="elsewhere"))
+    report = IncidentReport.model_validate(
+        {name: incident[name] for name in IncidentReport.model_fields} | {"opened_at": 1.0, "summary": "Theirs."}
+    )
+    await door.send(other.envelope(incidents=[report]))
+    told = await door.read(path)
+    assert (told["incident"]["run"], told["incident"]["brain"]) == ("char-gpt", "server")
+    await say(door, incident, "acknowledge", '{"by": "ada"}')
+    await say(door, incident, "comment", '{"by": "ada", "comment": "Ours."}')
+    listed = {one["run"]: one["acknowledged_by"] for one in (await door.read("/incidents"))["incidents"]}
+    assert listed == {"char-gpt": "ada", "other": None}
+
+    service = door.app.state.service
+    made = make_token("theirs", ["read"], now=service.clock(), created_by="a test", project="elsewhere")
+    with service.database.write() as connection:
+        tokens.add(connection, made.row)
+    service.keeper.forget()
+    response = await door.client.get(f"/api/v1{path}", headers={"authorization": f"Bearer {made.word}"})
+    told = response.json()
+    assert (told["incident"]["run"], told["incident"]["brain"], told["remarks"]) == ("other", "local", [])
+
+
+async def test_an_incidents_findings_are_its_own_however_many_came_after(door: Door) -> None:
+    trainer, incident = await trouble(door)
+    mine = (await door.read(f"/incidents/{incident['incident_id']}"))["findings"]
+    later = [
+        Finding.model_validate(mine[0] | {"step": step, "onset_step": step}, extra="ignore")
+        for step in range(10_000, 10_200)
+    ]
+    service = door.app.state.service
+    with service.database.write() as connection:
+        reports.add_findings(connection, trainer.run_id, later, "server", service.clock() + 1.0)
+    assert (await door.read(f"/incidents/{incident['incident_id']}"))["findings"] == mine
+    newest = (await door.read(f"/runs/{trainer.run_id}/findings", limit=3))["findings"]
+    assert [one["step"] for one in newest] == [10_197, 10_198, 10_199]
+
+
+async def test_lists_keep_the_latest_in_order(door: Door) -> None:
+    await door.register(trainer := Trainer(mode="act"))
+    await door.send(trainer.steps([1.0] * 5))
+    made = []
+    for _ in range(3):
+        response = await door.post(f"/runs/{trainer.run_id}/commands", '{"orders": [{"action": "save_now"}]}')
+        command = Command.model_validate({name: response.json()[name] for name in Command.model_fields})
+        await door.send(trainer.envelope(acknowledgements=[trainer.refuse(command)]))
+        door.app.state.service.clock.now += 1.0
+        made.append(str(command.command_id))
+    for step in range(1, 4):
+        measured = Evaluation(attempt=0, step=step, evaluated_at=float(step), values={"val_loss": 1.0})
+        await door.send(trainer.envelope(evaluations=[measured]))
+    path = f"/runs/{trainer.run_id}"
+    assert [one["command_id"] for one in (await door.read(f"{path}/commands", limit=2))["commands"]] == made[1:]
+    answers = (await door.read(f"{path}/acknowledgements", limit=2))["acknowledgements"]
+    assert {one["command_id"] for one in answers} <= set(made)
+    assert len(answers) == 2
+    assert [one["step"] for one in (await door.read(f"{path}/evaluations", limit=2))["evaluations"]] == [2, 3]

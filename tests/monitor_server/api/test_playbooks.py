@@ -72,3 +72,13 @@ async def test_a_playbook_is_checked_in_plain_words(door: Door) -> None:
 async def test_a_playbook_that_makes_no_sense_is_refused_by_field(door: Door, document: object, field: str) -> None:
     told = problem(await put(door, "demo", document), 422, "invalid_playbook")  # type: ignore[arg-type]
     assert told["errors"][0]["field"].startswith(field)
+
+
+async def test_a_project_with_a_slash_in_its_name_has_a_playbook_too(door: Door) -> None:
+    await door.register(trainer := Trainer(project="team/vision"))
+    for project in ("team%2Fvision", "team/vision"):
+        assert (await put(door, project, {"extends": "default", "name": "ours"})).status_code == 200
+        told = (await door.client.get(f"/api/v1/playbooks/{project}")).json()
+        assert (told["project"], told["document"]["name"]) == ("team/vision", "ours")
+    assert (await door.read(f"/runs/{trainer.run_id}"))["project"] == "team/vision"
+    assert (await door.client.delete("/api/v1/playbooks/team%2Fvision")).status_code == 204

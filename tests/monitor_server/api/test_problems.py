@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from concurrent.futures import Future
+from pathlib import Path
 from unittest.mock import patch
 
 import pytest
 from starlette.types import Message
 
+from monitor_server import storage
 from monitor_server.api import envelopes
 from monitor_server.pipeline import Overloaded
+from monitor_server.settings import Settings
 from tests.monitor_server.api.door import Door, problem
+from tests.monitor_server.running import Running
 from tests.monitor_server.service import Trainer
 from trainguard.wire import Envelope
 
@@ -78,7 +83,7 @@ async def test_a_trainer_that_dies_while_it_sends_is_no_mistake_of_ours(door: Do
     assert 'trainguard_envelopes_total{status="refused"} 1.0' in await door.metrics()
 
 
-async def test_our_own_mistake_is_a_problem_that_tells_no_secrets(door: Door) -> None:
+async def test_our_own_mistake_is_a_problem_that_tells_no_secrets(door: Door, caplog: pytest.LogCaptureFixture) -> None:
     trainer = Trainer()
     await door.register(trainer)
 
@@ -89,3 +94,21 @@ async def test_our_own_mistake_is_a_problem_that_tells_no_secrets(door: Door) ->
         response = await door.post(f"/runs/{trainer.run_id}/envelopes", trainer.steps([1.0]))
     assert "swordfish" not in response.text
     problem(response, 500, "internal_error")
+    assert response.headers["x-request-id"]
+    (logged,) = [one for one in caplog.records if one.message == "a request failed"]
+    assert logged.exc_info
+
+
+def test_our_own_mistake_costs_nobody_the_connection(tmp_path: Path, migrated_sqlite: Path) -> None:
+    path = tmp_path / "trainguard.db"
+    shutil.copyfile(migrated_sqlite, path)
+    running = Running(Settings(database=f"sqlite:///{path}"))
+    try:
+        with patch.object(storage.runs, "listing", side_effect=RuntimeError("oh")):
+            answers = [running.client.get("/runs") for _ in range(2)]
+        assert [one.status_code for one in answers] == [500, 500]
+        assert not any(one.headers.get("connection") == "close" for one in answers)
+        first, second = (one.extensions["network_stream"].get_extra_info("client_addr") for one in answers)
+        assert first == second
+    finally:
+        running.stop()

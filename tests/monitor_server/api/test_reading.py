@@ -197,3 +197,22 @@ async def test_an_unknown_run_has_nothing_to_read(door: Door, part: str) -> None
     assert fields(problem(await door.client.get(f"/api/v1/runs/mine{part}"), 422, "invalid_request")) == ["run_id"]
     await door.register(unknown)
     assert (await door.client.get(f"/api/v1/runs/{unknown.run_id}{part}")).status_code == 200
+
+
+async def test_whatever_a_run_sends_can_be_drawn(door: Door) -> None:
+    await door.register(trainer := Trainer())
+    block = block_of(0, 0, [1.0] * 400, **{"reward/mean": [float(step % 10) for step in range(400)]})
+    trainer.step = 400
+    await door.send(trainer.envelope(blocks=[block]))
+    path = f"/runs/{trainer.run_id}/observations"
+    (attempt,) = (await door.read(path, signals="reward/mean,loss", points=10))["attempts"]
+    assert list(attempt["signals"]) == ["loss", "reward/mean"]
+    drawn = attempt["signals"]["reward/mean"]
+    assert set(drawn["minimum"]) == {0.0}
+    assert set(drawn["maximum"]) == {9.0}
+    assert drawn["nan_count"] == [0] * len(drawn["mean"])
+    response = await door.client.get(f"/api/v1{path}", params={"signals": "reward/maen"})
+    (error,) = problem(response, 422, "invalid_request")["errors"]
+    assert error["field"] == "signals"
+    assert "'reward/maen' is nothing that this run measures" in error["message"]
+    assert error["message"].endswith("reward/mean")

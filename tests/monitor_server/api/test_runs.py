@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 import json
@@ -10,8 +11,11 @@ from uuid import uuid4
 
 import pytest
 
-from monitor_server.storage.tables import metadata
-from tests.monitor_server.api.door import JSON, Door, fields, problem
+from monitor_server.pipeline import upkeep
+from monitor_server.settings import Settings
+from monitor_server.storage import runs
+from monitor_server.storage.tables import findings, metadata, observations, rollups
+from tests.monitor_server.api.door import JSON, Door, fields, opened, problem
 from tests.monitor_server.service import Clock, Trainer
 
 
@@ -139,3 +143,75 @@ async def test_observations_are_exported_as_csv_and_as_lines_of_json(door: Door)
     assert response.text.splitlines()[1].split(",")[3:] == ["1.0", ""]
     problem(await door.client.get(path, params={"signals": "=1+1"}), 422, "invalid_request")
     problem(await door.client.get(f"/api/v1/runs/{uuid4()}/observations/export"), 404, "unknown_run")
+
+
+async def test_a_long_run_is_deleted_in_pieces_also_when_it_comes_back_meanwhile(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upkeep, "PIECE", 40)
+    await door.diverge(trainer := Trainer(mode="observe"))
+    await door.register(other := Trainer(run="other"))
+    await door.send(other.steps([1.0] * 100))
+    database = door.app.state.service.database
+    pauses = []
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        with database.write() as connection:
+            runs.change(connection, trainer.run_id, {"state": "running"})
+
+    monkeypatch.setattr(upkeep.time, "sleep", pause)
+    with database.write() as connection:
+        runs.change(connection, trainer.run_id, {"state": "silent"})
+    assert (await door.client.delete(f"/api/v1/runs/{trainer.run_id}")).status_code == 204
+    assert len(pauses) >= (300 + 40) // 40
+    with database.read() as connection:
+        for table in (observations, rollups, findings):
+            assert not connection.execute(table.select().where(table.c.run_id == trainer.run_id)).all()
+    assert (await door.read(f"/runs/{other.run_id}"))["observations"] == 100
+    # Its trainer registers it anew; no process may take it for the former one.
+    await door.register(trainer)
+    with database.read() as connection:
+        row = runs.load(connection, trainer.run_id)
+    assert row is not None
+    assert row.version >= door.app.state.service.clock() * 1000 - 1
+
+
+async def test_what_trains_again_is_not_put_away_any_more(door: Door, three: list[Trainer]) -> None:
+    await patch(door, three[0], '{"archived": true, "notes": "Done."}')
+    assert await names(door) == ["b", "a"]
+    await door.register(three[0])
+    assert await names(door) == ["b", "a", "c"]
+    (told,) = [one for one in (await door.read("/runs"))["runs"] if one["run"] == "c"]
+    assert told["notes"] == "Done."
+
+
+async def test_a_search_knows_every_alphabet(door: Door) -> None:
+    await door.register(Trainer(run="MÜLLER", tags={"Größe": "ÄRGER"}))
+    for word in ("müller", "Müller", "größe=ärger"):
+        assert await names(door, search=word) == ["MÜLLER"], word
+
+
+@pytest.mark.parametrize("what", ["annotations", "playbook"])
+async def test_of_many_who_saw_the_same_only_one_changes_it(address: str, clock: Clock, what: str) -> None:
+    """Two processes over one database, and If-Match: nobody's word is lost, however close they are."""
+    async with opened(Settings(database=address), clock) as here, opened(Settings(database=address), clock) as there:
+        await here.register(trainer := Trainer())
+        path = f"/api/v1/runs/{trainer.run_id}/annotations" if what == "annotations" else "/api/v1/playbooks/demo"
+        body = '{{"notes": "{}"}}' if what == "annotations" else '{{"extends": "default", "probation_steps": {}}}'
+        method = "PATCH" if what == "annotations" else "PUT"
+        headers = {"content-type": "application/json"}
+        response = await here.client.request(method, path, content=body.format(1), headers=headers)
+        assert response.status_code == 200, response.text
+        for turn in range(5):
+            seen = (await here.client.get(path)).headers["etag"]
+            clock.now += 1.0
+            told = await asyncio.gather(
+                *(
+                    door.client.request(
+                        method, path, content=body.format(10 + 10 * turn + one), headers={**headers, "if-match": seen}
+                    )
+                    for one, door in enumerate((here, there) * 4)
+                )
+            )
+            assert sorted(one.status_code for one in told) == [200, *[412] * 7]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import inspect
 import json
 import math
 import re
@@ -12,13 +13,15 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from monitor_server.client import Client, NotAllowed, NotFound, NotTrainguard, Refused, Unreachable, frames
+from monitor_server.client import client as module
 from monitor_server.settings import Settings
 from tests.monitor_server.running import Running
 from tests.monitor_server.service import DIVERGING, HEALTHY, Trainer
-from trainguard.wire import Halt, LowerLearningRate
+from trainguard.wire import Evaluation, Halt, LowerLearningRate
 
 PAGE = Path(__file__).parents[3] / "docs" / "client.md"
 
@@ -152,3 +155,57 @@ def test_it_needs_no_library_of_the_service() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
+
+
+def test_everything_that_the_service_answers_has_a_method(running: Running, client: Client) -> None:
+    running.train(trainer := Trainer(mode="advise", project="team/vision"), HEALTHY, DIVERGING)
+    evaluated = Evaluation(attempt=0, step=7, evaluated_at=1.0, values={"val_loss": 2.0})
+    running.post(f"/runs/{trainer.run_id}/envelopes", trainer.envelope(evaluations=[evaluated])).raise_for_status()
+    assert [(one.project, one.runs) for one in client.projects()] == [("team/vision", 1)]
+    assert client.fleet(project="team/vision").tallies
+    assert client.advice("char-gpt", task="cnn").task == "cnn"
+    assert [one.step for one in client.evaluations("char-gpt")] == [7]
+    assert client.layers("char-gpt").signal == "grad_norm"
+    client.silence(60, project="team/vision")
+    assert len(client.silences(project="team/vision")) == 1
+    assert client.silences(project="another") == []
+    assert [one.action for one in client.audit(actor_kind="person", limit=None)] == ["silence"]
+
+    document = {"extends": "default", "name": "ours"}
+    assert client.check_playbook(document).words
+    assert client.set_playbook("team/vision", document).document["name"] == "ours"
+    assert client.playbook("team/vision").document["name"] == "ours"
+    assert [one.project for one in client.playbooks()] == ["team/vision"]
+    client.remove_playbook("team/vision")
+    with pytest.raises(NotFound):
+        client.playbook("team/vision")
+
+    first = client.create_token("ada", ["admin"])
+    with Client(running.address, first.token) as signed:
+        second = signed.rotate_token(first.token_id, grace_seconds=0.0)
+    with Client(running.address, second.token) as signed:
+        made = signed.create_token("trainer", ["ingest"], project="team/vision", seconds=60)
+        signed.revoke_token(made.token_id)
+        assert {one.name: one.state for one in signed.tokens()} == {"ada": "active", "trainer": "revoked"}
+
+
+def test_every_route_for_people_has_a_method(running: Running) -> None:
+    """What a script may ask for, and how; a new route belongs into this list, and into the client."""
+    code = inspect.getsource(module)
+    paths = httpx.get(f"{running.address}/openapi.json").json()["paths"]
+    without = {
+        "runs POST": "a trainer's",
+        "runs/{run_id}/envelopes POST": "a trainer's",
+        "session GET": "the page's", "session POST": "the page's", "session DELETE": "the page's",
+        "runs/{run_id}/annotations GET": "in every run's answer",
+        "runs/{run_id}/observations/rows GET": "the export's, in pages",
+        "runs/{run_id}/decisions/{decision_id}/approval POST": "the same as approving its incident",
+        "runs/{run_id}/incidents GET": "incidents(run=…)",
+    }  # fmt: skip
+    for path, operations in paths.items():
+        for method in operations:
+            name = path.removeprefix("/api/v1/")
+            if not path.startswith("/api/v1/") or f"{name} {method.upper()}" in without:
+                continue
+            last = name.rpartition("/")[2] if not name.endswith("}") else name.split("/")[0]
+            assert last in code, f"{method} {path}"

@@ -180,3 +180,16 @@ def test_the_thread_does_its_rounds_and_stops_at_once(serve: Callable[..., Servi
     assert all(rounds.acquire(timeout=30) for _ in range(3))
     housekeeper.stop()
     assert not housekeeper._thread.is_alive()
+
+
+def test_a_clock_that_is_set_back_delays_no_chore(serve: Callable[..., Service]) -> None:
+    service = serve()
+    done = []
+    chore = Chore("counting", lambda desk: done.append(desk.now) or 0, every_seconds=3600.0)  # type: ignore[func-returns-value]
+    keeper = keep(service, chores=(chore,))
+    keeper.do_round()
+    keeper.do_round()
+    service.clock.now -= 86_400
+    keeper.do_round()
+    keeper.do_round()
+    assert len(done) == 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 from sqlalchemy import Connection, Engine, Select, delete, event, func, select
@@ -18,7 +18,7 @@ from monitor_server.storage.tables import rollups as rollups_table
 from tests.monitor_server.service import Service, Trainer, block_of
 
 STEPS = 5_500
-SIGNALS = ("loss", "update_ratio")
+SIGNALS = ("loss", "update_ratio", "my/one")
 
 
 def curve(count: int, seed: int = 1) -> list[float]:
@@ -38,14 +38,18 @@ def send(service: Service, trainer: Trainer, losses: list[float], piece: int = 2
         service.send(trainer.envelope(blocks=[block]))
 
 
-def drawn(connection: Connection, trainer: Trainer, points: int, **wanted: int) -> list[Bucket]:
-    told = buckets.read(connection, trainer.run_id, signals=SIGNALS, points=points, **wanted)
+def drawn(
+    connection: Connection, trainer: Trainer, points: int, *, signals: Sequence[str] = SIGNALS, **wanted: int
+) -> list[Bucket]:
+    told = buckets.read(connection, trainer.run_id, signals=signals, points=points, **wanted)
     return [bucket for columns in told for bucket in columns.buckets()]
 
 
-def chart(service: Service, trainer: Trainer, points: int = 20, **wanted: int) -> list[Bucket]:
+def chart(
+    service: Service, trainer: Trainer, points: int = 20, *, signals: Sequence[str] = SIGNALS, **wanted: int
+) -> list[Bucket]:
     with service.database.read() as connection:
-        return drawn(connection, trainer, points, **wanted)
+        return drawn(connection, trainer, points, signals=signals, **wanted)
 
 
 def without_rollups(service: Service, trainer: Trainer, points: int = 20, **wanted: int) -> list[Bucket]:
@@ -174,13 +178,14 @@ def test_a_chart_of_any_range_reads_few_rows_and_loses_no_spike(
     chance = random.Random(3)
     losses = [chance.gauss(0.0, 1.0) ** 3 for _ in range(STEPS)]
     send(service, trainer, losses, piece=500)
-    most = 800 // (2 + len(SIGNALS))
+    columns = SIGNALS[:2]
+    most = 800 // (2 + len(columns))
     edges = 2 * (WIDTHS[0] + 4 * len(WIDTHS))
     for points in (3, 10, 40, 200):
         for steps in (1, 31, 100, 257, most, most + 1, 900, 1_700, 3_111, STEPS):
             first = (STEPS - steps) // 2
             with counting_rows(service.database.engine) as read:
-                told = chart(service, trainer, points, from_step=first, to_step=first + steps - 1)
+                told = chart(service, trainer, points, signals=columns, from_step=first, to_step=first + steps - 1)
             assert 0 < sum(read) <= max(most, 4 * points) + edges, (points, steps)
             assert len(told) <= points + 2
             assert len(told) >= min(points, steps) // 2 or steps > most, (points, steps)

@@ -28,7 +28,7 @@ def test_registering_again_renews_the_description_and_keeps_the_history(database
         row, is_new = runs.register(connection, renewed, 5.0)
     assert not is_new
     assert (row.name, row.mode, row.rollbacks_total, row.state) == ("renamed", "observe", 3, "silent")
-    assert (row.registered_at, row.last_seen_at, row.version) == (1.0, 5.0, 1)
+    assert (row.registered_at, row.last_seen_at, row.version) == (1.0, 5.0, 1001)
 
 
 def test_runs_are_listed_newest_first_in_pages_and_by_what_they_are(database: Database) -> None:
