@@ -10,13 +10,15 @@ from statistics import median
 from benchmarks.detection.contestants import OURS, Listen, plateau_contestants, quiet_contestants
 from benchmarks.detection.cost import kilobytes_per_run, microseconds_per_observation
 from benchmarks.detection.curves import Curve
-from benchmarks.detection.faults import FAULTS, SLOPE, SLOW_DRIFT, STRONG, WEAK, band_of, inject, redrawn
+from benchmarks.detection.faults import FAULTS, SLOPE, SLOW_DRIFT, STRONG, WEAK, Injected, band_of, inject, redrawn
 from benchmarks.detection.lead import Lead, leads
 from benchmarks.detection.peers import PEERS
 from benchmarks.detection.scoring import EARLY, SETTLING, Score, merged, score
 from benchmarks.detection.trade_off import Setting, trade_off
 from trainguard.wire import Observation
 
+LEVEL = 64
+"""Points whose median is the level of a loss."""
 REDRAWN = 3
 """Times that the noise of every healthy curve is drawn anew, for enough healthy points."""
 
@@ -27,6 +29,8 @@ class Caught:
 
     injected: int = 0
     delays: list[int] = field(default_factory=list)
+    risen: list[float] = field(default_factory=list)
+    """Of a drift that was found: the share of its best by which the loss had risen then."""
 
     @property
     def found(self) -> int:
@@ -115,8 +119,8 @@ class Report:
 
     @property
     def drift_risen(self) -> list[float]:
-        """Shares of the level by which the loss had risen when a slow drift was found, smallest first."""
-        return sorted(SLOPE * delay for delay in self.standings[OURS].faults[SLOW_DRIFT].delays)
+        """Shares of its best by which the loss had risen when a slow drift was found, smallest first."""
+        return sorted(self.standings[OURS].faults[SLOW_DRIFT].risen)
 
 
 def measure(
@@ -200,4 +204,18 @@ def _faults(listen: Listen, curves: Sequence[Curve]) -> dict[str, Caught]:
         )
         if first is not None:
             result.delays.append(first - case.onset)
+            if case.fault.name == SLOW_DRIFT:
+                result.risen.append(_risen(case, first))
     return caught
+
+
+def _risen(case: Injected, found_at: int) -> float:
+    """The share of its best by which the loss had risen: what was injected, or less where the loss fell meanwhile.
+
+    A curve that still learns takes some of the drift off. Its level and its best are medians of `LEVEL` points; noise
+    makes the best of many too low, so that such a rise alone would be more than there is.
+    """
+    losses = [point.signals["loss"] for point in case.observations[: found_at + 1]]
+    levels = [median(losses[end - LEVEL : end]) for end in range(LEVEL, len(losses) + 1)]
+    best = min(levels)
+    return min(SLOPE * (found_at - case.onset), (levels[-1] - best) / abs(best))

@@ -51,6 +51,8 @@ JUMP_BANDS = 1.5
 JUMP_RISE = 0.03
 STEEP = 0.6
 """Share of the best level from which on the newest three blocks tell enough."""
+PLAIN = 1.2
+"""Times what a rise must exceed its noise by anyway, for a long block fewer."""
 YOUNG = 256
 """Points before which a run must have learnt something for its loss to drift up from there."""
 YOUNG_BLOCKS = 11
@@ -312,7 +314,7 @@ class Divergence(Detector):
             and trend.rise > OVER_WANDER * trend.wander
             and self._has_been_down(trend)
             and trend.rise > self.drift_z * self.strictness * trend.scatter
-            and trend.since >= self._blocks_needed(trend.rise, size)
+            and self._has_lasted(trend, size)
             and trend.trend >= _monotone(trend.since)
         )
         if not is_drift:
@@ -353,6 +355,14 @@ class Divergence(Detector):
     def _is_young(self) -> bool:
         """Too young for its level to mean much; but after a plain explosion, what does not come back is no youth."""
         return self._judged < YOUNG and self._judged - self._exploded > AFTERMATH
+
+    def _has_lasted(self, trend: BlockTrend, size: float) -> bool:
+        needed = self._blocks_needed(trend.rise, size)
+        if trend.since >= needed:
+            return True
+        # A block of the slow trend is long: one fewer will do where each lies above the one before, and by much.
+        is_plain = trend.rise > PLAIN * self.drift_z * self.strictness * trend.scatter
+        return trend.block == max(BLOCKS) and trend.since == needed - 1 and is_plain and trend.trend == 1.0
 
     def _blocks_needed(self, rise: float, size: float) -> int:
         if self._is_young:
