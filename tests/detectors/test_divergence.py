@@ -239,3 +239,67 @@ def test_a_state_of_before_restarts_were_known_is_taken() -> None:
     older = Divergence()
     older.load_memory({**memory, "highest_rate": rates["highest"]})
     assert older.memory()["rates"] == {**rates, "last": 0.0}
+
+
+def cyclic(seed: int = 5, cycles: int = 4) -> list[Observation]:
+    """A triangular schedule from 0.004 to 0.04 over 800 steps; the loss goes up and down by a quarter with it."""
+    random, stream = Random(seed), []
+    for step in range(800 * cycles):
+        height = 1 - abs(step % 800 - 400) / 400
+        level = (0.7 + 0.2 * height) * (1 + 1.5 * exp(-step / 80))
+        signals = {"loss": level * exp(random.gauss(0, 0.1)), "learning_rate": 0.004 + 0.036 * height}
+        stream.append(observation(step, **signals))
+    return stream
+
+
+def test_a_loss_that_goes_up_and_down_with_its_rate_does_not_drift() -> None:
+    for seed in range(6):
+        later = [one for one in feed(Divergence(), cyclic(seed)) if one.step > 800]
+        assert later == [], seed
+    # Without a rate nobody can know.
+    unknown = [observation(one.step, loss=one.signals["loss"]) for one in cyclic()]
+    assert [one for one in alarms(feed(Divergence(), unknown)) if one.step > 800]
+
+
+def test_a_drift_in_a_cyclical_schedule_is_found() -> None:
+    for seed in range(6):
+        stream = [
+            changed([one], 0, loss=one.signals["loss"] * (1 + 0.003 * max(0, one.step - 1500)))[0]
+            for one in cyclic(seed)
+        ]
+        found = [one for one in alarms(feed(Divergence(), stream)) if one.step > 1500]
+        assert found, seed
+        assert found[0].step < 1900, seed
+
+
+def test_a_rate_that_was_lowered_and_comes_back_excuses_no_relapse() -> None:
+    """Good at this rate before the trouble, then a rollback, half the rate, and the whole of it again."""
+    random, detector = Random(1), Divergence()
+    healthy_loss = [observation(step, loss=2.0 * exp(random.gauss(0, 0.02)), learning_rate=0.1) for step in range(600)]
+    feed(detector, healthy_loss)
+    calm = [
+        observation(step, loss=2.0 * exp(random.gauss(0, 0.02)), learning_rate=0.1, lr_scale=0.5)
+        for step in range(600, 900)
+    ]
+    relapse = [
+        observation(
+            step, loss=2.0 * (1 + 0.002 * (step - 900)) * exp(random.gauss(0, 0.02)), learning_rate=0.1, lr_scale=1.0
+        )
+        for step in range(900, 1200)
+    ]
+    found = alarms(feed(detector, [*calm, *relapse]))
+    assert found
+    assert found[0].step < 1025
+
+
+def test_a_state_of_before_cycles_were_known_is_taken() -> None:
+    detector = Divergence()
+    feed(detector, cyclic()[:1000])
+    memory = detector.memory()
+    rates = memory["rates"]
+    assert isinstance(rates, dict)
+    older = Divergence()
+    older.load_memory({**memory, "rates": {name: told for name, told in rates.items() if name != "visited"}})
+    found = older.memory()["rates"]
+    assert isinstance(found, dict)
+    assert found["visited"] == {"blocks": 0, "rates": []}

@@ -11,6 +11,7 @@ from typing import ClassVar
 from pydantic import JsonValue
 
 from trainguard.detectors.base import Detector
+from trainguard.detectors.cycle import LossByRate
 from trainguard.detectors.drift import BlockTrend
 from trainguard.detectors.snapshot import (
     State,
@@ -96,6 +97,8 @@ class Divergence(Detector):
     A warm restart is no drift: where the rate jumps to what the run has borne before, and the scheduler, if there is
     one, says the same, the trends begin anew behind it.
 
+    Nor is a rise of a cyclical schedule to where the loss was at that rate the cycle before (`cycle.LossByRate`).
+
     *With a cause*: where the applied rate jumped to three times all it had ever been, one and a half bands and three
     hundredths of the level for fifteen points are enough to be critical, and the jump is the onset.
 
@@ -125,6 +128,7 @@ class Divergence(Detector):
         """``factor`` is the rise, over a level's own size, that needs no great z; ``drift`` is a share of the best
         level, ``drift_z`` the same rise in the scatter of block medians."""
         self._trends = tuple(BlockTrend(block=size) for size in BLOCKS)
+        self._by_rate = LossByRate()
         super().__init__(sensitivity=sensitivity)
         self.patience = self._threshold("patience", patience)
         self.z = self._threshold("z", z)
@@ -138,6 +142,7 @@ class Divergence(Detector):
         self._highest_rate = 0.0
         self._rate = 0.0
         self._restarted = -RESTART
+        self._by_rate.reset()
         self._forget_jump()
         self._begin_trends()
         self._end_excursion()
@@ -170,6 +175,7 @@ class Divergence(Detector):
             self._drifting = ""
             for trend in self._trends:
                 trend.rewind(watch.step)
+            self._by_rate.rewind(watch.step)
         loss, base = watch.loss_value, watch.loss
         if loss is None or not watch.loss_seen:
             return None
@@ -299,7 +305,12 @@ class Divergence(Detector):
         for trend in self._trends:
             opened = trend.opened
             opened.append(loss)
-            if len(opened) >= trend.block and trend.complete(watch.step) and found is None:
+            if len(opened) < trend.block:
+                continue
+            is_enough = trend.complete(watch.step)
+            if trend is self._trends[0] and watch.rate is not None:
+                self._by_rate.add(watch.step, watch.rate, trend.newest)
+            if is_enough and found is None:
                 found = self._judge_trend(watch, trend)
         return found
 
@@ -316,6 +327,7 @@ class Divergence(Detector):
             and trend.rise > self.drift_z * self.strictness * trend.scatter
             and self._has_lasted(trend, size)
             and trend.trend >= _monotone(trend.since)
+            and not self._is_of_the_cycle(watch, trend, size)
         )
         if not is_drift:
             return None
@@ -355,6 +367,21 @@ class Divergence(Detector):
     def _is_young(self) -> bool:
         """Too young for its level to mean much; but after a plain explosion, what does not come back is no youth."""
         return self._judged < YOUNG and self._judged - self._exploded > AFTERMATH
+
+    def _is_of_the_cycle(self, watch: Watch, trend: BlockTrend, size: float) -> bool:
+        """Whether the loss is where it was the last time that the rate was as high as it is now.
+
+        In a cyclical schedule it goes up and down with the rate. What rises further than that, or by more than half of
+        the best level again, is a drift in any schedule; so is a rise on the first way up.
+        """
+        if (
+            watch.rate is None
+            or trend.rise > STEEP * size
+            or not self._by_rate.was_lower_at(trend.best_step, watch.rate)
+        ):
+            return False
+        before = self._by_rate.before(watch.rate, trend.best_step)
+        return before is not None and trend.best + trend.rise < before + self.drift * size + 3 * trend.scatter
 
     def _has_lasted(self, trend: BlockTrend, size: float) -> bool:
         needed = self._blocks_needed(trend.rise, size)
@@ -396,7 +423,12 @@ class Divergence(Detector):
             "early": self._early,
             "judged": self._judged,
             "exploded": self._exploded,
-            "rates": {"highest": self._highest_rate, "last": self._rate, "restarted": self._restarted},
+            "rates": {
+                "highest": self._highest_rate,
+                "last": self._rate,
+                "restarted": self._restarted,
+                "visited": self._by_rate.state_dict(),
+            },
             "jump": None if self._jump is None else list(self._jump),
             "after_jump": list(self._after_jump),
             "since_jump": self._since_jump,
@@ -421,6 +453,7 @@ class Divergence(Detector):
         self._early = optional_number_in(state, "early")
         self._judged = whole_in(state, "judged")
         self._exploded = whole_in(state, "exploded")
+        self._by_rate.reset()
         if "highest_rate" in state:
             # Saved before warm restarts were known.
             self._highest_rate, self._rate, self._restarted = number_in(state, "highest_rate"), 0.0, -RESTART
@@ -428,6 +461,8 @@ class Divergence(Detector):
             rates = mapping_in(state, "rates")
             self._highest_rate, self._rate = number_in(rates, "highest"), number_in(rates, "last")
             self._restarted = whole_in(rates, "restarted")
+            if "visited" in rates:  # not in what was saved before cycles were known
+                self._by_rate.load_state_dict(mapping_in(rates, "visited"))
         self._after_jump = deque(numbers_in(state, "after_jump"), maxlen=JUMP_NEWEST)
         self._since_jump = whole_in(state, "since_jump")
         self._jump = None

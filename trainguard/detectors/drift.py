@@ -202,6 +202,11 @@ class BlockTrend:
         return self._stretch
 
     @property
+    def newest(self) -> float:
+        """The median of the block that was completed last; ``IndexError`` before the first."""
+        return self._medians[-1]
+
+    @property
     def first(self) -> float:
         """The level of the first three blocks that are remembered."""
         return sum(self._medians[:WIDTH]) / WIDTH
