@@ -238,7 +238,7 @@ def test_a_state_of_before_restarts_were_known_is_taken() -> None:
     assert isinstance(rates, dict)
     older = Divergence()
     older.load_memory({**memory, "highest_rate": rates["highest"]})
-    assert older.memory()["rates"] == {**rates, "last": 0.0}
+    assert older.memory()["rates"] == {**rates, "last": 0.0, "visited": {"blocks": 0, "rates": []}}
 
 
 def cyclic(seed: int = 5, cycles: int = 4) -> list[Observation]:
