@@ -15,6 +15,7 @@ from benchmarks.detection.lead import Lead, leads
 from benchmarks.detection.peers import PEERS
 from benchmarks.detection.scoring import EARLY, SETTLING, Score, merged, score
 from benchmarks.detection.trade_off import Setting, trade_off
+from benchmarks.machine import loop_milliseconds
 from trainguard.wire import Observation
 
 LEVEL = 64
@@ -116,6 +117,8 @@ class Report:
     microseconds: dict[str, float]
     """By recording: processor time of one ``Panel.update``."""
     kilobytes: float
+    loop_milliseconds: float
+    """What a plain loop of a million additions takes here: how fast the machine is."""
 
     @property
     def drift_risen(self) -> list[float]:
@@ -151,6 +154,7 @@ def measure(
         trade_off=trade_off(ordinary, {name: one.real for name, one in standings.items()}, names),
         microseconds={name: microseconds_per_observation(observations) for name, observations in signals.items()},
         kilobytes=max(kilobytes_per_run(observations) for observations in signals.values()),
+        loop_milliseconds=loop_milliseconds(),
     )
 
 

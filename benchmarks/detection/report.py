@@ -147,7 +147,8 @@ def goals(report: Report) -> list[tuple[str, str, str]]:
         (
             "processor time of the panel per observation, all signals",
             "≤ 20 µs",
-            ", ".join(f"{value:.1f}" for value in report.microseconds.values()) + " µs",
+            ", ".join(f"{value:.1f}" for value in report.microseconds.values())
+            + f" µs, where a plain loop of a million additions takes {report.loop_milliseconds:.0f} ms",
         ),
         ("memory per run", "≤ 100 KB", f"{report.kilobytes:.0f} KB"),
     ]

@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks import machine
 from benchmarks.server import bare, charts, fleet, kills, throughput
 from benchmarks.server.report import as_markdown
 from benchmarks.server.services import COMPILED, serving
@@ -59,8 +59,7 @@ def main() -> None:
     size = QUICK if options.quick else FULL
     wanted = [name for name in PARTS if not options.only or name in options.only.split(",")]
     report: dict[str, Any] = {
-        "machine": f"{os.cpu_count()} cores, Python {platform.python_version()}, "
-        f"load {os.getloadavg()[0]:.1f} at the start",
+        "machine": machine.described(),
         "size": size.__dict__,
     }
     began = time.perf_counter()

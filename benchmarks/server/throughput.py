@@ -28,6 +28,8 @@ WARM = Phase("warm", 0.0, rounds=2)
 
 
 SEED = 7
+WINDOWS = 3
+"""Stretches of half load."""
 
 
 class Load:
@@ -113,10 +115,21 @@ def run(
 ) -> dict[str, Any]:
     """Full load, then half of it; and whether exactly what was acknowledged is in the database."""
     enlist(address, run_ids(runs, seed=SEED))
-    plan = Plan(service.port, SEED, runs, envelopes, [WARM, Phase("full", seconds), Phase("half", seconds)])
+    windows = [Phase("half", seconds / WINDOWS * 2) for _ in range(WINDOWS)]
+    plan = Plan(service.port, SEED, runs, envelopes, [WARM, Phase("full", seconds), *windows])
     with loading(plan) as load:
         load.phase()
         at_full = measured(load, service, postgres)
-        at_half = measured(load, service, postgres, rate=at_full["envelopes"] / at_full["seconds"] / 2)
-    acknowledged = at_half["acknowledged_in_all"]
-    return {"full": at_full, "half": at_half, "acknowledged": acknowledged, "stored": stored(address)}
+        rate = at_full["envelopes"] / at_full["seconds"] / 2
+        halves = [measured(load, service, postgres, rate=rate) for _ in windows]
+    acknowledged = halves[-1]["acknowledged_in_all"]
+    # A window's p99 is made by its thirty slowest answers: one hitch of the machine is enough for all of them. So the
+    # median window counts, and the report tells of each.
+    at_half = sorted(halves, key=lambda half: float(half["p99_ms"]))[WINDOWS // 2]
+    return {
+        "full": at_full,
+        "half": at_half,
+        "half_p99_ms": [half["p99_ms"] for half in halves],
+        "acknowledged": acknowledged,
+        "stored": stored(address),
+    }
