@@ -24,13 +24,25 @@ class Readiness:
 
     def require_writing(self) -> None:
         """Raise `DatabaseUnavailable` where nothing can be kept."""
-        with self._lock:
-            if self._clock() - self._asked_at >= BELIEVED_SECONDS:
-                try:
-                    self._database.probe_writing()
-                    self._trouble = None
-                except DatabaseUnavailable as error:
-                    self._trouble = str(error)
-                self._asked_at = self._clock()
-            if self._trouble is not None:
-                raise DatabaseUnavailable(self._trouble)
+        # Who comes while another asks goes by the answer before: a database that hangs must not hold every thread.
+        if self._clock() - self._asked_at >= BELIEVED_SECONDS and self._lock.acquire(blocking=self._is_new):
+            try:
+                self._ask()
+            finally:
+                self._lock.release()
+        if self._trouble is not None:
+            raise DatabaseUnavailable(self._trouble)
+
+    @property
+    def _is_new(self) -> bool:
+        return self._asked_at == float("-inf")
+
+    def _ask(self) -> None:
+        if self._clock() - self._asked_at < BELIEVED_SECONDS:
+            return  # somebody else did while this one waited
+        try:
+            self._database.probe_writing()
+            self._trouble = None
+        except DatabaseUnavailable as error:
+            self._trouble = str(error)
+        self._asked_at = self._clock()

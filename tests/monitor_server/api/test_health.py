@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import resource
 import sqlite3
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -100,6 +102,29 @@ def test_a_database_that_only_reads_takes_nothing(postgres_address: str, migrate
         database.probe_writing()
     database.ping()
     database.close()
+
+
+def test_a_database_that_hangs_holds_one_probe_and_no_other(database: Database) -> None:
+    clock, hangs, goes_on = Clock(), threading.Event(), threading.Event()
+    asked = readiness.Readiness(database, clock=clock)
+    asked.require_writing()
+
+    def hang() -> None:
+        hangs.set()
+        assert goes_on.wait(30)
+        raise DatabaseUnavailable("gone")
+
+    database.probe_writing = hang  # type: ignore[method-assign]
+    clock.now += 10.0
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(asked.require_writing)
+        assert hangs.wait(30)
+        asked.require_writing()  # by the answer before
+        goes_on.set()
+        with pytest.raises(DatabaseUnavailable, match="gone"):
+            first.result(30)
+    with pytest.raises(DatabaseUnavailable, match="gone"):
+        asked.require_writing()
 
 
 def test_who_asks_often_does_not_write_often(database: Database) -> None:
