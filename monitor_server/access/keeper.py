@@ -147,7 +147,9 @@ class Keeper:
     def forget(self) -> None:
         """Ask the database again: a token was made, rotated or revoked in this very process."""
         with self._lock:
-            self._rows.clear()
+            for token_id, known in self._rows.items():
+                # Not away with them: a token that was good is let in to be looked up (`_is_familiar`).
+                self._rows[token_id] = _Remembered(known.row, -1.0)
         self._any = _Remembered(None, -1.0)
 
     async def _row(self, token_id: str) -> TokenRow | None:
