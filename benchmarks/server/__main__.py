@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psycopg
+
 from benchmarks import machine
 from benchmarks.server import bare, charts, fleet, kills, throughput
 from benchmarks.server.report import as_markdown
@@ -83,14 +85,32 @@ def main() -> None:
 
 @contextlib.contextmanager
 def _cluster() -> Iterator[str | None]:
-    """A PostgreSQL that syncs; None where there is none."""
+    """A PostgreSQL that syncs and has been in use; None where there is none."""
     try:
-        with postgres.running_cluster("max_wal_size=4GB", syncs=True) as address:
+        with postgres.running_cluster("max_wal_size=4GB", "min_wal_size=4GB", syncs=True) as address:
+            _fill_log(address)
             yield address
     except BaseException as error:
         if type(error).__name__ != "Skipped":
             raise
         yield None
+
+
+LOG_SEGMENTS = 128
+"""Files of 16 MiB each: more than any part writes."""
+
+
+def _fill_log(address: str) -> None:
+    """Have PostgreSQL go through so many files of its write-ahead log, and keep them to be written again.
+
+    A server that has run for an hour writes over old files. One that was just made fills a new one with zeros each
+    16 MiB, every few seconds under load, and no commit is answered in these 50 ms.
+    """
+    with psycopg.connect(f"postgresql://{address}/postgres", autocommit=True) as connection:
+        for _ in range(LOG_SEGMENTS):
+            connection.execute("SELECT pg_logical_emit_message(false, 'trainguard', 'a file of its own')")
+            connection.execute("SELECT pg_switch_wal()")
+        connection.execute("CHECKPOINT")
 
 
 class Place:

@@ -48,7 +48,11 @@ class Author:
         """The JSON of one envelope."""
         start = (sequence - 1) * self._observations
         steps = range(start, start + self._observations)
-        signals = self._blocks[(run_id.int + sequence) % BLOCKS]
+        flutter, others = self._blocks[(run_id.int + sequence) % BLOCKS]
+        # Were it the same for ever, a thousand runs would reach a plateau in the same seconds, and the service would be
+        # measured at opening incidents.
+        loss = ",".join(f"{2.0 + 3.0 / math.sqrt(1.0 + step / 100.0) + extra!r}" for step, extra in zip(steps, flutter))
+        signals = f'{{"loss":[{loss}],{others}'
         told = ",".join(map(str, steps))
         times = ",".join(f"{1.7e9 + step * 0.31:.3f}" for step in steps)
         return (
@@ -56,11 +60,12 @@ class Author:
             f'"revision":0,"blocks":[{{"attempt":0,"steps":[{told}],"observed_at":[{times}],"signals":{signals}}}]}}'
         ).encode()
 
-    def _columns(self, chance: random.Random) -> str:
+    def _columns(self, chance: random.Random) -> tuple[list[float], str]:
+        """What is added to the loss; and the JSON of the other signals, without its first brace."""
         count = self._observations
         norms = [math.exp(chance.gauss(0.0, 0.2)) for _ in range(count)]
+        flutter = [0.05 * chance.gauss(0.0, 1.0) for _ in range(count)]
         columns = {
-            "loss": [2.0 + 0.05 * chance.gauss(0.0, 1.0) for _ in range(count)],
             "grad_norm": norms,
             "param_norm": [120.0 + chance.random() for _ in range(count)],
             "update_norm": [0.1 * norm for norm in norms],
@@ -69,5 +74,5 @@ class Author:
             "lr_scale": [1.0] * count,
             "step_seconds": [0.31 + 0.01 * chance.random() for _ in range(count)],
         }
-        assert len(columns) == SIGNALS
-        return json.dumps(columns, separators=(",", ":"))
+        assert 1 + len(columns) == SIGNALS
+        return flutter, json.dumps(columns, separators=(",", ":"))[1:]

@@ -34,10 +34,11 @@ BACKLOG = 2048
 KEEP_ALIVE_SECONDS = 75
 DRAIN_SECONDS = 15
 """Requests in hand at SIGTERM are answered; what takes longer is cut off."""
-COLLECT_AFTER = 15_000, 300, 100
-"""Objects made and not freed before cycles are looked for (Python's own: 700, 10, 10). A transaction holds some ten
-thousand rows in hand until its commit; to look through them again and again took a quarter of the service's time. Many
-more, and the look itself holds everybody up: 50,000 took up to a tenth of a second, and 15,000 take some 20 ms.
+COLLECT_AFTER = 2_000, 2_000, 100
+"""Objects made and not freed before cycles are looked for, and how many such looks before a longer one (Python's own:
+700, 10, 10). A look holds everybody up. It goes through all that is young, which is far more than is counted here: who
+frees an old object for each new one counts nothing. 15,000 took some 20 ms each time, and 2,000 take 2 to 4. Python's
+ten looks before a longer one would go through a transaction's rows again and again, a quarter of the service's time.
 """
 
 SWITCH_SECONDS = 0.001
