@@ -48,7 +48,12 @@ def _compiled(part: dict[str, Any], _size: dict[str, Any], _report: dict[str, An
 
 def _load_table(kinds: list[dict[str, Any]]) -> list[str]:
     rows: list[tuple[str, list[str], str]] = [
-        ("a second", [f"{one['full']['per_second']:,.0f}" for one in kinds], "≥ 20,000 / ≥ 15,000"),
+        (
+            "a second, the median of three windows",
+            [f"{one['full']['per_second']:,.0f}" for one in kinds],
+            "≥ 20,000 / ≥ 15,000",
+        ),
+        ("each of the three", ["; ".join(f"{window:,.0f}" for window in one["full_per_second"]) for one in kinds], ""),
         ("per CPU-second of the service", [f"{one['full']['per_cpu_second']:,.0f}" for one in kinds], ""),
         ("CPU-seconds of PostgreSQL for one of the service", ["", _share(kinds[1]["full"])], ""),
         ("envelope to receipt at half that load, p50 ms", [f"{one['half']['p50_ms']:.1f}" for one in kinds], ""),

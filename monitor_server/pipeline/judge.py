@@ -82,7 +82,9 @@ def judged_by(policy_stage: PolicyStage) -> Stage:
         assert case.judgement is not None
         assert case.situation is not None
         assert case.playbook is not None
-        return replace(case, judgement=policy_stage(case.judgement, case.situation, case.playbook, case.now))
+        judgement = policy_stage(case.judgement, case.situation, case.playbook, case.now)
+        # Nearly always: nothing has happened, and a copy of the case is not free.
+        return case if judgement is case.judgement else replace(case, judgement=judgement)
 
     stage.__name__ = policy_stage.__name__
     stage.__doc__ = policy_stage.__doc__

@@ -38,15 +38,18 @@ def record(case: Case, bench: Bench) -> Case:
         first_seen_at=known.first_seen_at if known is not None else case.now,
     )
     bench.ledger.senders[sender_key] = sender
-    case = replace(
-        case, last_sequence=envelope.sequence, attempt=case.run.attempt, revision=case.run.revision,
-        lost=sender.observations_lost - confessed,
-    )  # fmt: skip
+    lost = sender.observations_lost - confessed
     if bench.is_together:
         for block in envelope.blocks:
             bench.ledger.observations += observations.pack(run_id, block)
         fresh = tuple(row for block in envelope.blocks for row in block.rows())
-        return replace(case, revision=max(case.revision, envelope.revision), fresh=fresh, stored=len(fresh))
+        return replace(
+            case, last_sequence=envelope.sequence, attempt=case.run.attempt,
+            revision=max(case.run.revision, envelope.revision), lost=lost, fresh=fresh, stored=len(fresh),
+        )  # fmt: skip
+    case = replace(
+        case, last_sequence=envelope.sequence, attempt=case.run.attempt, revision=case.run.revision, lost=lost
+    )
     _check(envelope)
 
     rollbacks = _record_attempts(case, bench)

@@ -25,4 +25,6 @@ def suppress(judgement: Judgement, situation: Situation, playbook: Playbook, now
     if situation.silenced:
         # A silence is a wish not to be told; an escalation is told all the same, since nothing else will act.
         notices = tuple(notice for notice in notices if notice.event == "escalated")
+    if quiet == judgement.quiet and notices == judgement.notices:
+        return judgement
     return replace(judgement, quiet=quiet, notices=notices)
