@@ -42,8 +42,8 @@ class Size:
 
     @property
     def envelopes(self) -> int:
-        """Prepared for each run: enough for 1,000 envelopes a second."""
-        return 4 + int(2 * self.seconds * 1000 / self.runs)
+        """Prepared for each run: enough for 1,000 envelopes a second at full load, and half of that as long."""
+        return 4 + int(3 * self.seconds * 1000 / self.runs)
 
 
 FULL = Size(seconds=12.0, runs=1000, registered=10_000, active=1000, chart_steps=10_000_000, kills=20, starts=5)
@@ -97,14 +97,14 @@ def _cluster() -> Iterator[str | None]:
 
 
 LOG_SEGMENTS = 128
-"""Files of 16 MiB each: more than any part writes."""
+"""Files of 16 MiB each: more than is written until the last receipt is timed."""
 
 
 def _fill_log(address: str) -> None:
     """Have PostgreSQL go through so many files of its write-ahead log, and keep them to be written again.
 
-    A server that has run for an hour writes over old files. One that was just made fills a new one with zeros each
-    16 MiB, every few seconds under load, and no commit is answered in these 50 ms.
+    A server that has been in use writes over old files. One that was just made fills a new one with zeros every few
+    seconds under load, and answers no commit meanwhile.
     """
     with psycopg.connect(f"postgresql://{address}/postgres", autocommit=True) as connection:
         for _ in range(LOG_SEGMENTS):

@@ -37,7 +37,7 @@ DRAIN_SECONDS = 15
 COLLECT_AFTER = 2_000, 2_000, 100
 """Objects made and not freed before cycles are looked for, and how many such looks before a longer one (Python's own:
 700, 10, 10). A look holds everybody up. It goes through all that is young, which is far more than is counted here: who
-frees an old object for each new one counts nothing. 15,000 took some 20 ms each time, and 2,000 mostly take 2 to 4.
+frees an old object for each new one counts nothing. 15,000 took several times as long as 2,000.
 Python's ten looks before a longer one would go through a transaction's rows again and again, a quarter of the time.
 """
 

@@ -94,15 +94,15 @@ class Story:
             message=f"The loss left its band at step {self.step}.",
         )
 
-    def judge(
+    def situation(
         self,
         *findings: Finding,
         loss: float | None = 2.3,
         streak: int = 0,
         params_nonfinite: bool = False,
         answers: Sequence[Acknowledgement] = (),
-    ) -> Judgement:
-        situation = Situation(
+    ) -> Situation:
+        return Situation(
             run_id=RUN,
             mode=self.mode,
             attempt=self.attempt,
@@ -115,6 +115,18 @@ class Story:
             run_state=self.run_state,
             silenced=self.silenced,
             description=self.description,
+        )
+
+    def judge(
+        self,
+        *findings: Finding,
+        loss: float | None = 2.3,
+        streak: int = 0,
+        params_nonfinite: bool = False,
+        answers: Sequence[Acknowledgement] = (),
+    ) -> Judgement:
+        situation = self.situation(
+            *findings, loss=loss, streak=streak, params_nonfinite=params_nonfinite, answers=answers
         )
         # Through JSON and back each time: what policy remembers must survive the database and the journal.
         memory = PolicyMemory.model_validate_json(self.memory.model_dump_json())

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from tests.policy.story import Story, checkpoint
-from trainguard.policy import Budget, Ladder, Playbook, Rung
+from trainguard.policy import STAGES, Budget, Judgement, Ladder, Playbook, PolicyMemory, Rung, Stage
 from trainguard.policy.remedy import choose_checkpoint, choose_factor
 from trainguard.wire import (
     Halt,
@@ -34,6 +34,13 @@ def restored_by(story: Story) -> int:
     first = story.commands[-1].orders[0]
     assert isinstance(first, Rollback)
     return next(one.step for one in story.checkpoints if one.checkpoint_id == first.checkpoint_id)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_with_nothing_to_say_gives_back_what_it_got(stage: Stage) -> None:
+    # The service spares itself a copy for each such stage of each envelope.
+    story, begun = Story(), Judgement.begin(PolicyMemory())
+    assert stage(begun, story.situation(), story.playbook, 1000.0) is begun
 
 
 def test_divergence_is_rolled_back_watched_and_resolved() -> None:
